@@ -1,0 +1,1 @@
+"""Mounted snapshots. Knows inodes, names, extents and mounts; not LMDB, object stores or pods."""
