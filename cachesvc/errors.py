@@ -13,7 +13,9 @@ HeadraceError                       anything this project raises on purpose; its
     │       └── DeadlineExceededError     it did not pass in time
     ├── ChunkCorruptError           bytes do not match their checksum, twice in a row
     ├── OutsideOriginError          a key that points outside the origin it was asked from
-    ├── CacheUnusableError          the cache directory cannot be used (damaged, read-only, full, gone)
+    ├── CacheUnusableError          the cache directory cannot be used (damaged, read-only, gone)
+    │   ├── CacheFullError          nothing can be stored now: its disk or its map is full; reading goes on
+    │   └── CacheDamagedError       its files are not what was written: throw them away and begin anew
     ├── CacheBusyError              another cache service holds this directory
     └── CacheServiceError           the cache service cannot be reached, or broke the protocol
 """
@@ -75,6 +77,14 @@ class OutsideOriginError(CacheError):
 
 class CacheUnusableError(CacheError):
     """The cache directory cannot be used."""
+
+
+class CacheFullError(CacheUnusableError):
+    """Nothing can be stored at the moment; what is stored can still be read."""
+
+
+class CacheDamagedError(CacheUnusableError):
+    """The cache's files are not what was written: they are to be thrown away."""
 
 
 class CacheBusyError(CacheError):

@@ -1,1 +1,1 @@
-"""Object storage behind one small protocol. Knows keys, bytes and versions; nothing of chunks or caching."""
+"""Object storage behind one small protocol. Knows keys, bytes, versions; not chunks or caching."""

@@ -36,8 +36,8 @@ Condition = IfAbsent | IfMatch
 class ObjectStore(Protocol):
     """Objects below one root. Keys are relative to it and never leave it.
 
-    Every method raises only `StoreError` leaves and `OutsideOriginError`, makes one attempt, and may
-    be cancelled. `RetryingStore` adds retries and deadlines.
+    Every method raises only `StoreError` leaves and `OutsideOriginError`, makes one attempt, and
+    may be cancelled. `RetryingStore` adds retries and deadlines.
     """
 
     @property
@@ -62,7 +62,7 @@ class ObjectStore(Protocol):
         ...
 
     def list(self, prefix: str = "") -> AsyncIterator[Sequence[ObjectInfo]]:
-        """Yield batches of all objects whose key starts with *prefix*, in any order, keys unaltered."""
+        """Yield batches of objects whose key starts with *prefix*; any order, keys unaltered."""
         ...
 
     async def put(self, key: str, data: bytes) -> None:

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
-from cachesvc.errors import HeadraceError
+from cachesvc.errors import HeadraceError, UsageError
 
 COMMAND_GROUP = "headrace.commands"
 
@@ -52,4 +52,4 @@ def main() -> None:
         if verbose:
             raise
         click.echo(f"headrace: {error}", err=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -1,0 +1,42 @@
+# `make help` lists what there is. Everything sets up what it needs by itself; a second run starts at once.
+PYTHON := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint types contracts unit format bench clean
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## system packages (as root) and .venv, where missing
+	@.ci/setup
+
+demo: setup ## publish, mount and read real files; DATASET=DIR for yours, S3=1 through an S3 server
+	@DATASET="$(DATASET)" S3="$(S3)" $(PYTHON) -m bench.demo
+
+test: ## everything: lint, types, import contracts and all tests
+	@.ci/setup test
+	@$(MAKE) --no-print-directory lint types contracts
+	$(PYTHON) -m pytest $(PYTEST)
+
+check: setup lint types contracts ## what needs no test run: ruff, mypy, import contracts
+
+lint: setup
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+types: setup
+	$(PYTHON) -m mypy
+
+contracts: setup
+	.venv/bin/lint-imports --no-logo
+
+unit: setup ## the tests that need neither FUSE nor network; takes seconds
+	$(PYTHON) -m pytest tests/unit tests/model tests/architecture $(PYTEST)
+
+format: setup ## rewrite the sources the way `make check` wants them
+	$(PYTHON) -m ruff check --fix-only .
+	$(PYTHON) -m ruff format .
+
+clean: ## remove .venv and all caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

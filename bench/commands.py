@@ -1,0 +1,95 @@
+"""Runs the installed `headrace` command as a person does, with a cache and a state of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cachesvc.spawn import service_pid
+from vfs.mountinfo import mounted_at
+from vfs.process import wait_for_end
+
+COMMAND_SECONDS = 120
+STOP_SECONDS = 20
+
+
+class CommandFailedError(Exception):
+    """A `headrace` command did not end well; what it said is on the terminal already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Headrace:
+    """The command in the environment *environ*; its cache lies in *cache_directory*."""
+
+    cache_directory: Path
+    environ: Mapping[str, str]
+
+    @classmethod
+    def below(cls, directory: Path, environ: Mapping[str, str]) -> Headrace:
+        """Return the command with all its state below *directory*, and *environ* added to ours."""
+        cache = directory / "cache"
+        own = {
+            "HEADRACE_CACHE_DIR": str(cache),
+            "HEADRACE_RUNTIME_DIR": str(directory / "run"),
+            # The dataset may be the very environment we run in: it must not change under us.
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        return cls(cache, {**os.environ, **own, **environ})
+
+    def run(self, *words: str, seconds: float | None = COMMAND_SECONDS) -> str:
+        """Run `headrace WORDS`, its complaints shown, and return what it printed."""
+        done = subprocess.run(
+            [Path(sys.executable).with_name("headrace"), *words],
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        if done.returncode != 0:
+            message = f"'headrace {' '.join(words)}' failed with exit code {done.returncode}"
+            raise CommandFailedError(message)
+        return done.stdout
+
+    def cache_stats(self) -> dict[str, int]:
+        """Return what `headrace cache stats` counts."""
+        stats: dict[str, int] = json.loads(self.run("cache", "stats", "--json"))
+        return stats
+
+    @contextlib.contextmanager
+    def mounted(self, mountpoint: Path, *words: str) -> Iterator[Path]:
+        """Mount *words* at *mountpoint* for the length of the block."""
+        mountpoint.mkdir(exist_ok=True)
+        try:
+            self.run("mount", *words, str(mountpoint))
+            yield mountpoint
+        finally:
+            if mounted_at(mountpoint) is not None:
+                self.run("umount", str(mountpoint))
+
+    @contextlib.contextmanager
+    def cache_service_stopped_after(self) -> Iterator[None]:
+        """Stop the cache service, which the first mount started, on the way out."""
+        try:
+            yield
+        finally:
+            pid = service_pid(self.cache_directory)
+            if pid is not None:
+                stop(pid)
+
+
+def stop(pid: int) -> None:
+    """Ask a process to end, wait until it has, and kill it if it does not."""
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signum)
+        if wait_for_end(pid, STOP_SECONDS):
+            return

@@ -1,0 +1,75 @@
+"""The cache service's process: `python -m cachesvc CONFIG [FD]`, started by `cachesvc.spawn`.
+
+With FD it goes to the background and writes one line there: that it is ready, or why it is not.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import sys
+from contextlib import suppress
+
+import anyio
+
+from cachesvc.config import CacheConfig
+from cachesvc.errors import HeadraceError
+from cachesvc.lock import ServiceLock
+from cachesvc.marker import crash_log_path
+from cachesvc.service import CacheService
+from cachesvc.spawn import READY, config_from_json
+
+
+def main() -> int:
+    """Serve until told to stop; return the exit code."""
+    config = config_from_json(sys.argv[1])
+    starter = int(sys.argv[2]) if len(sys.argv) > 2 else None
+    if starter is not None and _detached():
+        return 0
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # A line for each retry and response; what matters comes as an error of ours.
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    try:
+        _serve(config, starter)
+    except HeadraceError as error:
+        _tell(starter, f"{type(error).__name__}: {error}")
+        sys.stderr.write(f"headrace: {error}\n")
+        return 1
+    return 0
+
+
+def _serve(config: CacheConfig, starter: int | None) -> None:
+    """Take the directory and serve it."""
+    lock = ServiceLock(config)
+    with crash_log_path(config.directory).open("ab") as crash_log:
+        # What is written there when LMDB aborts tells the next start to distrust the files.
+        faulthandler.enable(crash_log)
+        anyio.run(_live, config, lock, starter, backend="asyncio")
+        faulthandler.disable()
+
+
+async def _live(config: CacheConfig, lock: ServiceLock, starter: int | None) -> None:
+    """Make the service where it has an event loop, and run it."""
+    await CacheService(config, lock).run(lambda: _tell(starter, READY))
+
+
+def _detached() -> bool:
+    """Fork, and return True in the parent; the child has a session of its own."""
+    if os.fork():
+        return True
+    os.setsid()
+    return False
+
+
+def _tell(starter: int | None, word: str) -> None:
+    """Write the one line that whoever started the service waits for, if they still do."""
+    if starter is not None:
+        with suppress(BrokenPipeError), os.fdopen(starter, "w") as pipe:
+            pipe.write(f"{word}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""How much may be fetched at once: a count and a number of bytes, demand before prefetch."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+import anyio
+
+
+class Urgency(Enum):
+    """Who waits for a range: a reader, or nobody yet."""
+
+    DEMAND = auto()
+    PREFETCH = auto()
+
+
+@dataclass(eq=False, slots=True)
+class Pass:
+    """A place within the bounds, held from before a range is fetched until its bytes are gone."""
+
+    size: int
+    urgency: Urgency
+    granted: anyio.Event = field(default_factory=anyio.Event)
+    fetching: bool = True
+
+
+class FetchGate:
+    """Grants passes in order of arrival, those for demand first.
+
+    Prefetch never takes the last quarter of the ranges, nor more than half of the bytes, so that a
+    reader finds room at once. A range larger than the bound passes alone.
+    """
+
+    def __init__(self, max_count: int, max_size: int) -> None:
+        """Allow *max_count* ranges on their way, and *max_size* bytes that are not stored yet."""
+        self._max_count = max_count
+        self._max_size = max_size
+        self._count = 0
+        self._size = 0
+        self._waiting: dict[Urgency, deque[Pass]] = {urgency: deque() for urgency in Urgency}
+
+    @property
+    def size(self) -> int:
+        """Bytes that are on their way or not stored yet."""
+        return self._size
+
+    @asynccontextmanager
+    async def passing(self, size: int, urgency: Urgency) -> AsyncIterator[Pass]:
+        """Hold a pass for *size* bytes; waits for it."""
+        held = Pass(size, urgency)
+        await self._enter(held)
+        try:
+            yield held
+        finally:
+            self.fetched(held)
+            self._size -= size
+            self._grant()
+
+    def fetched(self, held: Pass) -> None:
+        """Let the next range start: this one has arrived, though its bytes are still here."""
+        if held.fetching:
+            held.fetching = False
+            self._count -= 1
+            self._grant()
+
+    async def _enter(self, held: Pass) -> None:
+        """Take the pass at once if there is room and nobody else waits."""
+        if not any(self._waiting.values()) and self._fits(held):
+            self._take(held)
+            return
+        self._waiting[held.urgency].append(held)
+        self._grant()
+        if held.granted.is_set():
+            return
+        try:
+            await held.granted.wait()
+        except BaseException:
+            self._withdraw(held)
+            raise
+
+    def _withdraw(self, held: Pass) -> None:
+        """Undo a wait that was cancelled, whether or not the pass had been granted by then."""
+        if held.granted.is_set():
+            self._count -= 1
+            self._size -= held.size
+            self._grant()
+        else:
+            self._waiting[held.urgency].remove(held)
+
+    def _fits(self, held: Pass) -> bool:
+        """Say whether there is room for this pass now."""
+        behind = held.urgency is Urgency.PREFETCH
+        max_count = max(1, self._max_count * 3 // 4) if behind else self._max_count
+        max_size = self._max_size // 2 if behind else self._max_size
+        alone = self._size == 0
+        return self._count < max_count and (alone or self._size + held.size <= max_size)
+
+    def _take(self, held: Pass) -> None:
+        """Count a pass as given."""
+        self._count += 1
+        self._size += held.size
+
+    def _grant(self) -> None:
+        """Give passes to those who wait, as far as there is room."""
+        for urgency in Urgency:
+            queue = self._waiting[urgency]
+            while queue and self._fits(queue[0]):
+                held = queue.popleft()
+                self._take(held)
+                held.granted.set()
+            if queue:
+                return

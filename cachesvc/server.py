@@ -1,0 +1,262 @@
+"""Serves the cache to local clients over a unix socket: each message is parse, call, answer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.abc
+
+from cachesvc.cache import ChunkCache, Wanted
+from cachesvc.chunk import CHUNK_ID_SIZE, ChunkId, ObjectRef
+from cachesvc.committer import Committer
+from cachesvc.errors import CacheServiceError, HeadraceError
+from cachesvc.framesocket import FrameSocket
+from cachesvc.intake import Intake
+from cachesvc.metrics import Metrics
+from cachesvc.objectstore.keys import checked_key
+from cachesvc.objectstore.origin import Origin
+from cachesvc.prefetch import PrefetchQueue
+from cachesvc.slab import Data
+from cachesvc.sources import Source, Sources
+from cachesvc.wire import (
+    MAX_CHUNK_SIZE,
+    MAX_REQUEST_SIZE,
+    PROTOCOL_VERSION,
+    Ask,
+    Attach,
+    Carried,
+    Fill,
+    Filled,
+    Hello,
+    Message,
+    Prefetch,
+    ProtocolError,
+    Told,
+    Touch,
+    Welcome,
+    decode,
+    encode,
+    failure_of,
+)
+
+log = logging.getLogger(__name__)
+
+_MIN_CHUNK_SIZE = 512
+_MAX_CARRIED = 4
+_MAX_CLIENTS = 4096
+_STALL_SECONDS = 30.0
+
+Topics = Mapping[str, Callable[[], Awaitable[dict[str, Any]]]]
+"""What may be asked, and who answers."""
+
+
+@dataclass(eq=False, slots=True)
+class CacheServer:
+    """What all connections share. Requests run in *tasks*: they outlive their connection."""
+
+    cache: ChunkCache
+    prefetch: PrefetchQueue
+    committer: Committer
+    sources: Sources
+    intake: Intake
+    tasks: anyio.abc.TaskGroup
+    metrics: Metrics
+    directory: Path
+    topics: Topics
+    client_count: int = 0
+
+    def welcome(self) -> Welcome:
+        """Return the greeting for a new client."""
+        return Welcome(
+            PROTOCOL_VERSION, self.committer.generation, str(self.directory), os.getpid()
+        )
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Accept clients until cancelled; closes the listener."""
+        with listener:
+            while True:
+                await anyio.wait_readable(listener)
+                with suppress(BlockingIOError, ConnectionAbortedError):
+                    sock, _ = listener.accept()
+                    self.tasks.start_soon(self._serve_client, sock)
+
+    async def _serve_client(self, sock: socket.socket) -> None:
+        """Serve one client until it leaves or breaks the protocol."""
+        if self.client_count >= _MAX_CLIENTS:
+            log.warning("refused a client: there are %d already", self.client_count)
+            sock.close()
+            return
+        self.client_count += 1
+        connection = _Connection(self, sock)
+        self.tasks.start_soon(connection.send)
+        try:
+            await connection.run()
+        except CacheServiceError as error:
+            log.warning("closed a client's connection: %s", error)
+        except Exception:
+            log.exception("closed a client's connection")
+        finally:
+            self.client_count -= 1
+            await connection.aclose()
+
+
+class _Connection:
+    """One client: its socket, and the origins that it attached."""
+
+    def __init__(self, server: CacheServer, sock: socket.socket) -> None:
+        self._server = server
+        self._frames = FrameSocket(sock, MAX_REQUEST_SIZE, _STALL_SECONDS)
+        self._sources: dict[int, Source | HeadraceError] = {}
+        self._greeted = False
+
+    async def run(self) -> None:
+        """Read and dispatch messages until the client leaves. Raises ProtocolError."""
+        while (bodies := await self._frames.receive()) is not None:
+            for body in bodies:
+                await self._dispatch(decode(body))
+            await self._frames.drained()
+
+    async def send(self) -> None:
+        """Send what is queued, until the connection is closed."""
+        await self._frames.run()
+
+    async def aclose(self) -> None:
+        """Close the socket and give the origins back."""
+        self._frames.close()
+        for source in self._sources.values():
+            if isinstance(source, Source):
+                await self._server.sources.release(source)
+
+    async def _dispatch(self, message: Message) -> None:
+        """Act on one message; only waits for room."""
+        if not self._greeted:
+            self._greet(message)
+            return
+        match message:
+            case Fill():
+                await self._server.intake.enter(len(message.indices))
+                self._server.tasks.start_soon(self._fill, message)
+            case Touch():
+                self._touch(message)
+            case Prefetch():
+                self._prefetch(message)
+            case Attach():
+                await self._attach(message)
+            case Ask():
+                await self._server.intake.enter(1)
+                self._server.tasks.start_soon(self._answer, message)
+            case _:
+                raise ProtocolError(f"a client sent a {type(message).__name__} message")
+
+    def _greet(self, message: Message) -> None:
+        """Answer the first message. The client sees the versions and decides whether to stay."""
+        if not isinstance(message, Hello):
+            raise ProtocolError("a client did not say hello")
+        self._greeted = True
+        self._frames.send_nowait(encode(self._server.welcome()))
+
+    async def _attach(self, message: Attach) -> None:
+        """Open an origin. Its failure is the answer to whatever is asked of it."""
+        old = self._sources.pop(message.handle, None)
+        if isinstance(old, Source):
+            await self._server.sources.release(old)
+        try:
+            origin = Origin.from_wire(message.origin)
+            self._sources[message.handle] = self._server.sources.acquire(
+                origin, message.deadline_seconds
+            )
+        except HeadraceError as error:
+            self._sources[message.handle] = error
+
+    def _wanted(self, message: Fill | Prefetch) -> Wanted:
+        """Return what a message asks for; the identity of the object is computed here."""
+        source = self._sources.get(message.handle)
+        if source is None:
+            raise ProtocolError(f"no origin is attached as {message.handle}")
+        if isinstance(source, HeadraceError):
+            raise source
+        checked_key(message.key, source.root)
+        if not _MIN_CHUNK_SIZE <= message.chunk_size <= MAX_CHUNK_SIZE:
+            raise ProtocolError(f"chunks of {message.chunk_size} bytes are not possible")
+        ref = ObjectRef(source.root, message.key, message.size, message.version, message.chunk_size)
+        indices = message.indices
+        if not all(type(i) is int and 0 <= i < ref.chunk_count for i in indices):
+            raise ProtocolError(f"{message.key} does not have all of the chunks asked for")
+        hashes = {i: h for i, h in zip(indices, message.hashes, strict=False) if h is not None}
+        return Wanted(source.store, ref, indices, hashes)
+
+    async def _fill(self, message: Fill) -> None:
+        """Answer one request for chunks."""
+        self._server.metrics.fills += 1
+        try:
+            await self._replied(message.request, partial(self._filled, message))
+        finally:
+            self._server.intake.leave(len(message.indices))
+
+    async def _filled(self, message: Fill) -> Filled:
+        """Fill what was asked for and return the answer."""
+        wanted = self._wanted(message)
+
+        async def deliver(index: int, data: Data) -> None:
+            frame = encode(Carried(message.request, index, data))
+            await self._frames.send(frame)
+
+        if message.carry and len(message.indices) > _MAX_CARRIED:
+            raise ProtocolError(f"at most {_MAX_CARRIED} chunks are carried at once")
+        if message.carry:
+            await self._server.cache.carry(wanted, deliver)
+        else:
+            await self._server.cache.fill(wanted, deliver)
+        return Filled(message.request, self._server.committer.generation)
+
+    def _prefetch(self, message: Prefetch) -> None:
+        """Queue chunks; what cannot be fetched fails when it is read."""
+        try:
+            self._server.prefetch.add(self._wanted(message))
+        except HeadraceError as error:
+            log.debug("not prefetched: %s", error)
+
+    def _touch(self, message: Touch) -> None:
+        """Pass on that chunks were read."""
+        chunks = [ChunkId(c) for c in message.chunks if len(c) == CHUNK_ID_SIZE]
+        self._server.metrics.chunks_touched += len(chunks)
+        self._server.committer.touch(chunks)
+
+    async def _answer(self, message: Ask) -> None:
+        """Answer an administrative question."""
+        try:
+            await self._replied(message.request, partial(self._told, message))
+        finally:
+            self._server.intake.leave(1)
+
+    async def _told(self, message: Ask) -> Told:
+        """Return the answer to an administrative question."""
+        topic = self._server.topics.get(message.topic)
+        if topic is None:
+            raise ProtocolError(f"nobody knows about {message.topic!r}")
+        return Told(message.request, await topic())
+
+    async def _replied(self, request: int, call: Callable[[], Awaitable[Filled | Told]]) -> None:
+        """Send what *call* returns, or the error it raises. The one edge where errors end."""
+        answer: Message
+        try:
+            answer = await call()
+        except HeadraceError as error:
+            self._server.metrics.fills_failed += 1
+            log.debug("request failed: %s", error)
+            answer = failure_of(request, error)
+        except Exception as error:
+            self._server.metrics.fills_failed += 1
+            log.exception("request failed")
+            text = f"unexpected {type(error).__name__} in the cache service; see its log"
+            answer = failure_of(request, CacheServiceError(text))
+        self._frames.send_nowait(encode(answer))

@@ -1,0 +1,69 @@
+"""Tables that must keep up with the code: what they lack would be a surprise at run time."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+
+import cachesvc
+import vfs
+from cachesvc import errors as cache_errors
+from cachesvc.errors import HeadraceError
+from vfs import errors as vfs_errors
+from vfs.errno import ERRNO_BY_ERROR, errno_of
+
+
+def import_everything(package: ModuleType) -> None:
+    """Import all modules of *package*, so that each error class exists."""
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+def descendants(kind: type[HeadraceError]) -> Iterator[type[HeadraceError]]:
+    """Return every error class below *kind*."""
+    for child in kind.__subclasses__():
+        yield child
+        yield from descendants(child)
+
+
+def all_errors() -> list[type[HeadraceError]]:
+    """Return our whole error tree without its root."""
+    import_everything(cachesvc)
+    import_everything(vfs)
+    return [
+        kind
+        for kind in descendants(HeadraceError)
+        if kind.__module__.startswith(("cachesvc", "vfs"))
+    ]
+
+
+def test_every_error_has_an_errno() -> None:
+    """Each leaf of the tree stands in the table, itself or through one of its bases."""
+    leaves = [kind for kind in all_errors() if not kind.__subclasses__()]
+    missing = [kind.__name__ for kind in leaves if not set(kind.__mro__) & set(ERRNO_BY_ERROR)]
+    assert missing == []
+
+
+def test_an_error_that_is_not_listed_has_the_errno_of_its_base() -> None:
+    """What a cause is refined into later keeps its meaning to readers."""
+    assert errno_of(cache_errors.CredentialsExpiredError("s3://b/k")) == errno.EACCES
+
+
+@pytest.mark.parametrize("module", [cache_errors, vfs_errors])
+def test_every_error_is_drawn_in_the_tree(module: ModuleType) -> None:
+    """The docstring of an errors module shows each class that the module defines."""
+    drawn = set((module.__doc__ or "").split())
+    defined = {kind.__name__ for kind in all_errors() if kind.__module__ == module.__name__}
+    assert defined - drawn == set()
+
+
+def test_no_two_errors_share_a_name() -> None:
+    """The name of an error, as logs show it, is enough to find it."""
+    names = [kind.__name__ for kind in all_errors()]
+    assert sorted(names) == sorted(set(names))

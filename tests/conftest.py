@@ -1,0 +1,31 @@
+"""Fixtures that every level of tests shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from tests.fakes.faultproxy import FaultProxy, fault_proxy
+from tests.seaweed import SeaweedServer, seaweed
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[SeaweedServer]:
+    """A real S3 server for the whole run, started by the first test that wants it."""
+    with seaweed() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_url(s3_server: SeaweedServer) -> str:
+    """An `s3://` URL below which this test is alone."""
+    return s3_server.url(f"test-{uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def s3_proxy(s3_server: SeaweedServer) -> Iterator[FaultProxy]:
+    """A proxy before the S3 server that can be told to fail."""
+    with fault_proxy(s3_server.endpoint) as proxy:
+        yield proxy

@@ -1,0 +1,159 @@
+"""Publishers that race one another, and publishers that are killed: real processes, real stores."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import anyio
+
+from cachesvc.objectstore.origin import Origin, parse_origin
+from tests.seaweed import SeaweedServer
+from vfs.repository import opened_repository
+
+PUBLISHERS = 4
+ROUNDS = 8
+LOCAL_KILLS = 50
+S3_KILLS = 15
+
+
+class Publisher:
+    """A publishing process, asked line by line."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def ask(self) -> str:
+        """Say one more line, and wait for one."""
+        self.say()
+        return self.answer()
+
+    def say(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().rstrip("\n")
+
+
+@contextmanager
+def publisher(
+    mode: str, source: Path, repository: str, environ: Mapping[str, str]
+) -> Iterator[Publisher]:
+    source.mkdir(parents=True, exist_ok=True)
+    for number in range(100):
+        (source / f"file{number}").touch()
+    command = [sys.executable, "-m", "tests.fault.publisher", mode, str(source), repository]
+    pipe = subprocess.PIPE
+    environment = {**os.environ, **environ}
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:
+        started = Publisher(process)
+        assert started.answer() == "ready"
+        yield started
+
+
+def history(repository: Origin, limit: int | None = None) -> list[str]:
+    async def read() -> list[str]:
+        async with opened_repository(repository) as opened:
+            return [snapshot_id async for snapshot_id, _ in opened.history("main", limit)]
+
+    return anyio.run(read)
+
+
+def file_count(repository: Origin) -> int:
+    """Read every inode of the latest snapshot, each page's digest checked on the way."""
+
+    async def read() -> int:
+        async with opened_repository(repository) as opened:
+            tree = await opened.open("main")
+            for position in range(1, tree.superblock.inode_count + 1):
+                await tree.inode(position)
+            return tree.superblock.file_count
+
+    return anyio.run(read)
+
+
+def race(sources: Path, repository: str, environ: Mapping[str, str]) -> None:
+    """Let publishers race, and check that the ref's history is exactly the winners."""
+    won: list[str] = []
+    losses = 0
+    with ExitStack() as stack:
+        publishers = [
+            stack.enter_context(publisher("race", sources / str(n), repository, environ))
+            for n in range(PUBLISHERS)
+        ]
+        for _ in range(ROUNDS):
+            for each in publishers:
+                each.say()
+            answers = [each.answer() for each in publishers]
+            won += [answer.removeprefix("won ") for answer in answers if answer.startswith("won")]
+            lost = [answer for answer in answers if answer.startswith("lost")]
+            assert len(lost) < PUBLISHERS
+            losses += len(lost)
+            for message in lost:
+                assert any(winner in message for winner in won), message
+                assert re.search(r"by \S+@\S+ at \d{4}-\d\d-\d\dT", message)
+    assert losses > 0
+    chain = history(parse_origin(repository, environ=environ))
+    assert sorted(chain) == sorted(won)
+
+
+def test_racing_publishers_on_a_disk_each_step_has_one_winner(tmp_path: Path) -> None:
+    race(tmp_path / "sources", str(tmp_path / "repository"), {})
+
+
+def test_racing_publishers_on_s3_each_step_has_one_winner(
+    tmp_path: Path, s3_server: SeaweedServer, s3_url: str
+) -> None:
+    race(tmp_path / "sources", s3_url, s3_server.environ)
+
+
+def kill_at_random(source: Path, repository: str, environ: Mapping[str, str], kills: int) -> None:
+    """Kill a publisher again and again; after each kill the ref is whole and leads to a whole tree."""
+    chance = random.Random(kills)
+    origin = parse_origin(repository, environ=environ)
+    with publisher("fork", source, repository, environ) as forking:
+        started = time.monotonic()
+        assert forking.ask().isdecimal()
+        assert forking.ask() == "ended 0"
+        longest = 1.2 * (time.monotonic() - started)
+        (latest,) = history(origin)
+        killed = 0
+        for _ in range(kills):
+            pid = int(forking.ask())
+            time.sleep(chance.uniform(0, longest))
+            os.kill(pid, signal.SIGKILL)
+            killed += forking.ask() == f"ended {signal.SIGKILL:d}"
+            now = history(origin, 2)
+            assert latest in now
+            assert file_count(origin) == 101
+            latest = now[0]
+        assert killed > kills // 4
+        assert forking.ask().isdecimal()
+        assert forking.ask() == "ended 0"
+        assert history(origin, 2)[1] == latest
+
+
+def test_a_publisher_killed_at_any_moment_leaves_the_old_ref_or_the_new_on_disk(
+    tmp_path: Path,
+) -> None:
+    repository = tmp_path / "repository"
+    kill_at_random(tmp_path / "source", str(repository), {}, LOCAL_KILLS)
+    left = {path.name for path in repository.rglob("*") if path.is_file()} - {"main"}
+    assert all(re.fullmatch(r"[0-9a-f]{40}", name) for name in left), left
+
+
+def test_a_publisher_killed_at_any_moment_leaves_the_old_ref_or_the_new_on_s3(
+    tmp_path: Path, s3_server: SeaweedServer, s3_url: str
+) -> None:
+    kill_at_random(tmp_path / "source", s3_url, s3_server.environ, S3_KILLS)

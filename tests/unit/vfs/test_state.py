@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cachesvc.config import CacheConfig
+from cachesvc.objectstore.origin import Origin
+from vfs.errors import MountError
+from vfs.spec import MountSpec
+from vfs.state import (
+    MountState,
+    all_states,
+    forget_state,
+    load_state,
+    mount_directory,
+    runtime_directory,
+    save_state,
+)
+
+SECRET = "canary-of-a-secret"
+
+
+def state_of(mountpoint: str) -> MountState:
+    return MountState(
+        mountpoint=mountpoint,
+        source="s3://host/bucket",
+        repository="s3://host/bucket/.headrace",
+        ref="main",
+        snapshots=("a" * 40, "b" * 40),
+        connection=51,
+        cache_directory="/cache",
+        supervisor=1,
+    )
+
+
+@pytest.fixture(autouse=True)
+def _own_runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_RUNTIME_DIR", str(tmp_path / "run"))
+
+
+def test_a_saved_state_is_loaded_again_until_it_is_forgotten() -> None:
+    state = state_of("/mnt/x").with_workers((2, 3))
+    save_state(state)
+    assert load_state(Path("/mnt/x")) == state
+    assert list(all_states()) == [state]
+    assert (state.epoch, state.snapshot) == (1, "b" * 40)
+    forget_state(Path("/mnt/x"))
+    assert load_state(Path("/mnt/x")) is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", '{"version": 99}'])
+def test_a_state_file_that_is_none_is_as_good_as_absent(content: str) -> None:
+    save_state(state_of("/mnt/x"))
+    (mount_directory(Path("/mnt/x")) / "state.json").write_text(content)
+    assert load_state(Path("/mnt/x")) is None
+
+
+def test_the_runtime_directory_is_closed_to_others() -> None:
+    assert runtime_directory().stat().st_mode & 0o777 == 0o700
+
+
+def test_a_runtime_directory_of_another_user_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime_directory()
+    monkeypatch.setattr("os.geteuid", lambda: 12345)
+    with pytest.raises(MountError, match="belongs to another user"):
+        runtime_directory()
+
+
+def test_a_spec_survives_its_way_through_a_pipe(tmp_path: Path) -> None:
+    spec = MountSpec(
+        mountpoint=Path("/mnt/x"),
+        source=Origin("s3://bucket/d", {"secret": SECRET, "endpoint_url": "http://h"}),
+        repository=Origin("file:///repo\udcff", {}),
+        ref=None,
+        snapshot_id="a" * 40,
+        manifest_size=9,
+        cache=CacheConfig(tmp_path, size=5),
+        uid=1,
+        gid=2,
+        deadline_seconds=1.5,
+    )
+    again = MountSpec.from_json(spec.to_json())
+    assert again == spec
+    assert again.source.options["secret"] == SECRET
+    assert SECRET not in repr(spec)

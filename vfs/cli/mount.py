@@ -1,0 +1,96 @@
+"""`headrace mount`: show a snapshot as a directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from cachesvc.config import CacheConfig
+from cachesvc.options import cache_options
+from cachesvc.spawn import ensure_service
+from vfs.cli.options import repo_options, run, source_argument
+from vfs.cli.progress import shown_progress
+from vfs.dataset import Dataset, parse_dataset
+from vfs.launch import launch_supervisor, supervise_here
+from vfs.mount import check_mountpoint, resolve_mountpoint
+from vfs.spec import DEFAULT_READ_AHEAD_KIB, MountSpec
+from vfs.repository import StoredSnapshot
+from vfs.unpublished import private_snapshot, published_snapshot
+
+
+@click.command()
+@source_argument
+@click.argument("mountpoint", type=click.Path(path_type=Path))
+@repo_options
+@cache_options
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True,
+              help="Processes that serve the mount.")
+@click.option("--allow-other/--only-me", default=None,
+              help="Let other users in; the default is yes for root and no for everybody else.")
+@click.option("--read-ahead", "read_ahead_kib", type=click.IntRange(0, 1 << 20),
+              default=DEFAULT_READ_AHEAD_KIB, show_default=True, metavar="KIB",
+              help="How far the kernel reads ahead in a file (only root may set it).")
+@click.option("--deadline", "deadline_seconds", type=click.FloatRange(min=0.1), default=60.0,
+              show_default=True, metavar="SECONDS", help="How long a read may wait for its bytes.")
+@click.option("--foreground", is_flag=True, help="Stay, and unmount on Ctrl-C.")
+def mount(
+    source: str,
+    mountpoint: Path,
+    *,
+    repo: str | None,
+    storage_options: Mapping[str, str],
+    cache: CacheConfig,
+    workers: int,
+    allow_other: bool | None,
+    read_ahead_kib: int,
+    deadline_seconds: float,
+    foreground: bool,
+) -> None:
+    """Mount a snapshot of SOURCE read-only at MOUNTPOINT; bytes move when somebody reads them.
+
+    Without a snapshot's name it is the ref main. A source that was never published is scanned first.
+    """
+    target = resolve_mountpoint(mountpoint)
+    check_mountpoint(target)
+    dataset = parse_dataset(source, repo, storage_options)
+    ensure_service(cache)
+    dataset, found = choose_snapshot(dataset, cache)
+    spec = MountSpec(
+        mountpoint=target,
+        source=dataset.source,
+        repository=dataset.repository,
+        ref=dataset.snapshot_or_default,
+        snapshot_id=found.snapshot_id,
+        manifest_size=found.manifest_size,
+        cache=cache,
+        uid=os.geteuid(),
+        gid=os.getegid(),
+        worker_count=workers,
+        allow_other=os.geteuid() == 0 if allow_other is None else allow_other,
+        read_ahead_kib=read_ahead_kib,
+        deadline_seconds=deadline_seconds,
+    )
+    announcement = f"{dataset.source.root} at {found.snapshot_id[:12]} is mounted on {target}"
+    if foreground:
+        supervise_here(spec, announcement)
+    else:
+        launch_supervisor(spec)
+        click.echo(announcement)
+
+
+def choose_snapshot(dataset: Dataset, cache: CacheConfig) -> tuple[Dataset, StoredSnapshot]:
+    """Return the snapshot to mount and the dataset it is of; scan a source that was never published."""
+    found = run(published_snapshot, dataset)
+    if found is not None:
+        return dataset, found
+    place = dataset.source.root
+    click.echo(
+        f"{place} was never published: scanning it for this mount alone. "
+        "'headrace snapshot SOURCE' does that once for everybody.",
+        err=True,
+    )
+    with shown_progress() as progress:
+        return run(private_snapshot, dataset, cache.directory, progress)

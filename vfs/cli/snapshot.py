@@ -1,0 +1,96 @@
+"""`headrace snapshot`: publish what a source holds now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from vfs.cli.options import (
+    human_size,
+    json_option,
+    print_json,
+    repo_options,
+    run,
+    source_argument,
+)
+from vfs.cli.progress import shown_progress
+from vfs.dataset import DEFAULT_REF, Dataset, parse_dataset
+from vfs.snapshot import Published, PublishOptions, publish
+
+MESSAGE_SIZE_LIMIT = 4096
+
+
+@click.command()
+@source_argument
+@repo_options
+@click.option("--ref", metavar="NAME", help=f"The ref to move.  [default: {DEFAULT_REF}]")
+@click.option("--message", "-m", default="", metavar="TEXT", help="What this version is about.")
+@click.option("--hash", "hashed", is_flag=True, help="Read all data and record its checksums.")
+@click.option("--strict", is_flag=True, help="Fail on names that a snapshot cannot show.")
+@json_option
+def snapshot(
+    source: str,
+    repo: str | None,
+    storage_options: dict[str, str],
+    ref: str | None,
+    message: str,
+    *,
+    hashed: bool,
+    strict: bool,
+    as_json: bool,
+) -> None:
+    """Publish what SOURCE holds now as a snapshot, and let a ref name it.
+
+    No data is copied: the snapshot lists every file with its place and version in the store. Prints
+    the snapshot's id, and nothing else, on stdout.
+    """
+    if len(message.encode("utf-8", "surrogateescape")) > MESSAGE_SIZE_LIMIT:
+        raise click.BadParameter(f"longer than {MESSAGE_SIZE_LIMIT} bytes", param_hint="--message")
+    dataset = parse_dataset(source, repo, storage_options)
+    options = PublishOptions(chosen_ref(dataset, ref), message, hashed, strict)
+    with shown_progress() as progress:
+        published = run(publish, dataset, options, progress)
+    report(published)
+    if as_json:
+        print_json(as_document(published))
+    else:
+        click.echo(published.snapshot_id)
+
+
+def chosen_ref(dataset: Dataset, ref: str | None) -> str:
+    """Return the ref to move: SOURCE@REF and --ref say the same thing, but not two things."""
+    if ref is not None and dataset.snapshot not in {None, ref}:
+        raise click.UsageError(f"--ref {ref} and SOURCE@{dataset.snapshot} name two refs")
+    return ref or dataset.snapshot_or_default
+
+
+def report(published: Published) -> None:
+    """Say on stderr what was published and what was left out."""
+    for line in published.skipped.lines():
+        click.echo(f"skipped {line}", err=True)
+    counts = f"{published.written.file_count:,} files"
+    total = human_size(published.written.total_bytes)
+    if published.moved:
+        click.echo(f"{published.ref} is now this snapshot of {counts}, {total}", err=True)
+    else:
+        click.echo(
+            f"nothing changed: {published.ref} already has these {counts}, {total}", err=True
+        )
+
+
+def as_document(published: Published) -> dict[str, Any]:
+    """Return what a script wants to know."""
+    written = published.written
+    return {
+        "snapshot": published.snapshot_id,
+        "ref": published.ref,
+        "moved": published.moved,
+        "files": written.file_count,
+        "directories": written.directory_count,
+        "symlinks": written.symlink_count,
+        "bytes": written.total_bytes,
+        "manifest_bytes": written.size,
+        "listing_seconds": round(published.listing_seconds, 3),
+        "skipped": {reason.name.lower(): n for reason, n in published.skipped.counts.items()},
+    }

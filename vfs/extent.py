@@ -1,0 +1,69 @@
+"""Where the bytes of a file lie: runs in objects, and the arithmetic from a range of the file to spans of chunks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from cachesvc.chunk import ObjectRef, Span
+
+
+SOURCE = 0
+REPOSITORY = 1
+"""The two origins of a mount, as the cache service is told of them: a manifest may name no third."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedExtent:
+    """`length` bytes of a file that lie in `object`, an object of the origin number `origin`, from `offset` on."""
+
+    origin: int
+    object: ObjectRef
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExtentSpan:
+    """One piece of a read: the chunk number `index` of an extent's object, and the bytes wanted of it."""
+
+    extent: PlacedExtent
+    index: int
+    span: Span
+
+
+def chunk_spans(offset: int, length: int, chunk_size: int) -> Iterator[tuple[int, int, int]]:
+    """Yield `(index, start, stop)` for each chunk that `[offset, offset + length)` touches, in order.
+
+    `start` and `stop` are relative to the chunk; the pieces are disjoint and tile the range.
+    """
+    end = offset + length
+    while offset < end:
+        index, start = divmod(offset, chunk_size)
+        stop = min(chunk_size, start + end - offset)
+        yield index, start, stop
+        offset += stop - start
+
+
+def file_spans(extents: Sequence[PlacedExtent], offset: int, length: int) -> Iterator[ExtentSpan]:
+    """Yield the pieces of `[offset, offset + length)` of a file that consists of *extents*, in order.
+
+    What lies past the last extent yields nothing.
+    """
+    for extent in extents:
+        if length <= 0:
+            return
+        if offset >= extent.length:
+            offset -= extent.length
+            continue
+        piece = min(length, extent.length - offset)
+        yield from _extent_spans(extent, extent.offset + offset, piece)
+        length -= piece
+        offset = 0
+
+
+def _extent_spans(extent: PlacedExtent, start: int, length: int) -> Iterator[ExtentSpan]:
+    target = extent.object
+    for index, first, stop in chunk_spans(start, length, target.chunk_size):
+        low, high = target.chunk_range(index)
+        yield ExtentSpan(extent, index, Span(target.chunk_id(index), high - low, first, stop))

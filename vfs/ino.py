@@ -1,0 +1,31 @@
+"""Inode numbers as the kernel sees them: which snapshot of the mount, and where in its inode table. Pure."""
+
+from __future__ import annotations
+
+from typing import NewType
+
+Ino = NewType("Ino", int)
+"""`epoch << 40 | position`: 16 million version switches of a mount, a trillion files in a snapshot."""
+
+POSITION_BITS = 40
+POSITION_MASK = (1 << POSITION_BITS) - 1
+ROOT_POSITION = 1
+ROOT_INO = Ino(1)
+"""The kernel calls the root 1 whatever is mounted: epoch 0, position 1, and after a switch the current epoch's root."""
+
+
+def ino_of(epoch: int, position: int) -> Ino:
+    """Return the number of the inode at *position* in the snapshot of *epoch*."""
+    if position == ROOT_POSITION:
+        return ROOT_INO
+    return Ino(epoch << POSITION_BITS | position)
+
+
+def epoch_of(ino: int) -> int:
+    """Return the epoch in which *ino* was given out; the root's is always 0."""
+    return ino >> POSITION_BITS
+
+
+def position_of(ino: int) -> int:
+    """Return the position of *ino* in its snapshot's inode table."""
+    return ino & POSITION_MASK

@@ -1,0 +1,206 @@
+"""The few structures of the kernel's FUSE protocol that headrace reads and writes itself.
+
+Everything else is pyfuse3's. The layouts are those of Linux's include/uapi/linux/fuse.h, protocol 7.44;
+a message of another length than its structure is refused by `ProtocolError`.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+
+from cachesvc.errors import HeadraceError
+
+
+class ProtocolError(HeadraceError):
+    """The kernel, or whoever wrote into the channel, sent a message that is none."""
+
+
+class Opcode(IntEnum):
+    """The requests that the channel looks at (`enum fuse_opcode`)."""
+
+    LOOKUP = 1
+    FORGET = 2
+    OPEN = 14
+    READ = 15
+    RELEASE = 18
+    INIT = 26
+    OPENDIR = 27
+    READDIR = 28
+    INTERRUPT = 36
+    DESTROY = 38
+    BATCH_FORGET = 42
+    READDIRPLUS = 44
+
+
+class Notify(IntEnum):
+    """What a server tells the kernel unasked (`enum fuse_notify_code`)."""
+
+    INVAL_INODE = 2
+    INVAL_ENTRY = 3
+    RESEND = 7
+    INC_EPOCH = 8
+
+
+class InitFlag(IntFlag):
+    """Capabilities of a connection (`FUSE_*` flags of INIT, both words)."""
+
+    ASYNC_READ = 1 << 0
+    EXPORT_SUPPORT = 1 << 4
+    DO_READDIRPLUS = 1 << 13
+    ASYNC_DIO = 1 << 15
+    NO_OPEN_SUPPORT = 1 << 17
+    PARALLEL_DIROPS = 1 << 18
+    MAX_PAGES = 1 << 22
+    CACHE_SYMLINKS = 1 << 23
+    NO_OPENDIR_SUPPORT = 1 << 24
+    EXPLICIT_INVAL_DATA = 1 << 25
+    INIT_EXT = 1 << 30
+    HAS_RESEND = 1 << 39
+
+
+WANTED_FLAGS = (
+    InitFlag.ASYNC_READ
+    | InitFlag.EXPORT_SUPPORT
+    | InitFlag.DO_READDIRPLUS
+    | InitFlag.ASYNC_DIO
+    | InitFlag.NO_OPEN_SUPPORT
+    | InitFlag.PARALLEL_DIROPS
+    | InitFlag.MAX_PAGES
+    | InitFlag.CACHE_SYMLINKS
+    | InitFlag.NO_OPENDIR_SUPPORT
+    | InitFlag.EXPLICIT_INVAL_DATA
+    | InitFlag.INIT_EXT
+    | InitFlag.HAS_RESEND
+)
+
+PROTOCOL_MAJOR = 7
+PROTOCOL_MINOR = 44
+MAX_BACKGROUND = 512
+"""Readahead and direct requests that the kernel keeps in flight; its own default is 12."""
+MAX_PAGES = 4096
+"""Pages in one request: 16 MiB. The kernel takes the smaller of this and fs.fuse.max_pages_limit (256)."""
+MAX_WRITE = 4096
+"""The least the protocol allows: nobody writes here."""
+REQUEST_BUFFER_SIZE = 128 * 1024
+"""Bytes for one request. The kernel wants 8 KiB at least; an xattr name or a forget batch needs no more."""
+
+IN_HEADER = struct.Struct("<IIQQIIIHH")
+OUT_HEADER = struct.Struct("<IiQ")
+READ_IN = struct.Struct("<QQIIQII")
+INIT_IN = struct.Struct("<IIIII44x")
+INIT_IN_SHORT = struct.Struct("<IIII")
+INIT_OUT = struct.Struct("<IIIIHHIIHHI28x")
+INVAL_INODE_OUT = struct.Struct("<Qqq")
+INVAL_ENTRY_OUT = struct.Struct("<QII")
+READDIR_START = struct.Struct("<QQI")
+"""How `fuse_read_in` begins: handle, offset, size."""
+READDIR_SIZE_MAX = 128 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHeader:
+    """The head of every request (`struct fuse_in_header`)."""
+
+    length: int
+    opcode: int
+    unique: int
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """What READ asks for (`struct fuse_read_in`)."""
+
+    offset: int
+    size: int
+
+
+def request_header(message: bytes | bytearray | memoryview) -> RequestHeader:
+    """Decode the head of a request. Raises ProtocolError unless the message is as long as it says."""
+    if len(message) < IN_HEADER.size:
+        raise ProtocolError(f"a request of {len(message)} bytes is shorter than its header")
+    length, opcode, unique, node, *_ = IN_HEADER.unpack_from(message)
+    if length != len(message):
+        raise ProtocolError(f"a request of {len(message)} bytes says that it has {length}")
+    return RequestHeader(length, opcode, unique, node)
+
+
+def read_request(message: bytes | bytearray | memoryview) -> ReadRequest:
+    """Decode the body of READ. Raises ProtocolError when it is too short."""
+    if len(message) < IN_HEADER.size + READ_IN.size:
+        raise ProtocolError(f"a READ of {len(message)} bytes is too short")
+    _, offset, size, *_ = READ_IN.unpack_from(message, IN_HEADER.size)
+    return ReadRequest(offset, size)
+
+
+def as_pyfuse3_readdir(message: bytes, node: int) -> bytes:
+    """Return the READDIR or READDIRPLUS *message* as pyfuse3 can serve it.
+
+    The kernel opened nothing, so the handle it sends is 0, and pyfuse3 tells its handlers no more than
+    the handle: it is replaced by the node id. The size is bounded, since the reply has to pass a socket.
+    """
+    if len(message) < IN_HEADER.size + READ_IN.size:
+        raise ProtocolError(f"a READDIR of {len(message)} bytes is too short")
+    start = IN_HEADER.size
+    _, offset, size = READDIR_START.unpack_from(message, start)
+    head = READDIR_START.pack(node, offset, min(size, READDIR_SIZE_MAX))
+    return message[:start] + head + message[start + READDIR_START.size :]
+
+
+def reply_header(unique: int, size: int) -> bytes:
+    """Return the head of a good reply with a body of *size* bytes (`struct fuse_out_header`)."""
+    return OUT_HEADER.pack(OUT_HEADER.size + size, 0, unique)
+
+
+def error_reply(unique: int, errno: int) -> bytes:
+    """Return the whole reply that fails a request with *errno* (a positive number)."""
+    return OUT_HEADER.pack(OUT_HEADER.size, -errno, unique)
+
+
+def init_reply(request: bytes, max_readahead: int) -> bytes:
+    """Return our answer to the kernel's INIT: protocol version, limits and the flags both sides know.
+
+    Raises ProtocolError when *request* is no INIT or comes from a kernel older than protocol 7.31 (Linux 5.4).
+    """
+    header = request_header(request)
+    if header.opcode != Opcode.INIT or header.length < IN_HEADER.size + INIT_IN_SHORT.size:
+        raise ProtocolError("the first request on the connection is no INIT")
+    major, minor, _, flags = INIT_IN_SHORT.unpack_from(request, IN_HEADER.size)
+    if (major, minor) < (PROTOCOL_MAJOR, 31):
+        raise ProtocolError(f"the kernel speaks FUSE {major}.{minor}; headrace needs 7.31 (Linux 5.4)")
+    if flags & InitFlag.INIT_EXT and header.length >= IN_HEADER.size + INIT_IN.size:
+        flags |= INIT_IN.unpack_from(request, IN_HEADER.size)[4] << 32
+    granted = int(WANTED_FLAGS) & flags
+    body = INIT_OUT.pack(
+        PROTOCOL_MAJOR,
+        min(minor, PROTOCOL_MINOR),
+        max_readahead,
+        granted & 0xFFFFFFFF,
+        MAX_BACKGROUND,
+        MAX_BACKGROUND * 3 // 4,
+        MAX_WRITE,
+        1,
+        MAX_PAGES,
+        0,
+        granted >> 32,
+    )
+    return reply_header(header.unique, len(body)) + body
+
+
+def resend_notification() -> bytes:
+    """Return the message that makes the kernel repeat every unanswered request (Linux 6.9)."""
+    return OUT_HEADER.pack(OUT_HEADER.size, Notify.RESEND, 0)
+
+
+def inval_inode_notification(node: int) -> bytes:
+    """Return the message that drops the attributes and all cached bytes of one inode."""
+    body = INVAL_INODE_OUT.pack(node, 0, 0)
+    return OUT_HEADER.pack(OUT_HEADER.size + len(body), Notify.INVAL_INODE, 0) + body
+
+
+def inval_entry_notification(parent: int, name: bytes) -> bytes:
+    """Return the message that drops one dentry."""
+    body = INVAL_ENTRY_OUT.pack(parent, len(name), 0) + name + b"\0"
+    return OUT_HEADER.pack(OUT_HEADER.size + len(body), Notify.INVAL_ENTRY, 0) + body

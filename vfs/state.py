@@ -1,0 +1,119 @@
+"""The small file that outlives a mount's processes: which snapshot each epoch is, and who serves the mount.
+
+One directory a mount below the runtime directory, which a reboot empties. No secret is ever written there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vfs.errors import MountError
+
+STATE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MountState:
+    """What is known of one mount. `snapshots[epoch]` is the id of the snapshot shown in that epoch."""
+
+    mountpoint: str
+    source: str
+    repository: str
+    ref: str | None
+    snapshots: tuple[str, ...]
+    connection: int
+    cache_directory: str
+    supervisor: int
+    workers: tuple[int, ...] = ()
+
+    @property
+    def epoch(self) -> int:
+        """The current epoch."""
+        return len(self.snapshots) - 1
+
+    @property
+    def snapshot(self) -> str:
+        """The id of the snapshot that the mount shows now."""
+        return self.snapshots[-1]
+
+    def with_workers(self, pids: tuple[int, ...]) -> MountState:
+        """Return the same state served by other workers."""
+        return replace(self, workers=pids)
+
+
+def runtime_directory() -> Path:
+    """Return the directory of this user's live state, made if need be and closed to others.
+
+    `HEADRACE_RUNTIME_DIR`, else /run/headrace for root, else below `XDG_RUNTIME_DIR`, else in /tmp.
+    """
+    directory = _runtime_path()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if directory.stat().st_uid != os.geteuid():
+        raise MountError(f"{directory} belongs to another user; set HEADRACE_RUNTIME_DIR to one of yours")
+    return directory
+
+
+def _runtime_path() -> Path:
+    if chosen := os.environ.get("HEADRACE_RUNTIME_DIR"):
+        return Path(chosen)
+    if os.geteuid() == 0:
+        return Path("/run/headrace")
+    if session := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(session) / "headrace"
+    return Path(f"/tmp/headrace-{os.geteuid()}")
+
+
+def mount_directory(mountpoint: Path) -> Path:
+    """Return the directory that belongs to the mount at *mountpoint*; it may not exist."""
+    name = hashlib.blake2b(os.fsencode(mountpoint), digest_size=8).hexdigest()
+    return runtime_directory() / "mounts" / name
+
+
+def log_path(mountpoint: Path) -> Path:
+    """Return the file into which the mount's supervisor and workers log."""
+    return mount_directory(mountpoint) / "log"
+
+
+def save_state(state: MountState) -> None:
+    """Replace the mount's state file in one step; a reader sees the old one or the new one."""
+    directory = mount_directory(Path(state.mountpoint))
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = directory / "state.json.new"
+    draft.write_text(json.dumps({"version": STATE_VERSION, **asdict(state)}))
+    draft.replace(directory / "state.json")
+
+
+def load_state(mountpoint: Path) -> MountState | None:
+    """Return the state of the mount at *mountpoint*, or None when none is recorded or it is not readable."""
+    return _load(mount_directory(mountpoint) / "state.json")
+
+
+def all_states() -> Iterator[MountState]:
+    """Yield the state of every mount that this user has on record, live or not."""
+    for path in sorted((runtime_directory() / "mounts").glob("*/state.json")):
+        if (state := _load(path)) is not None:
+            yield state
+
+
+def forget_state(mountpoint: Path) -> None:
+    """Remove all that is recorded of a mount that is gone."""
+    shutil.rmtree(mount_directory(mountpoint), ignore_errors=True)
+
+
+def _load(path: Path) -> MountState | None:
+    try:
+        fields: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    if fields.pop("version", None) != STATE_VERSION:
+        return None
+    fields["snapshots"] = tuple(fields["snapshots"])
+    fields["workers"] = tuple(fields["workers"])
+    return MountState(**fields)

@@ -1,0 +1,20 @@
+"""What a process that was started says of its start: one line of JSON on standard output, once."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+
+def say(status: dict[str, Any]) -> None:
+    """Write the line and let go of the pipe, so that whoever waits for it need not wait for our end."""
+    os.write(1, json.dumps(status).encode() + b"\n")
+    os.dup2(2, 1)
+
+
+def first_error(error: BaseException) -> BaseException:
+    """Return the first single exception inside nested groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
