@@ -89,15 +89,14 @@ class RetryingStore:
         """Return exactly the bytes `[start, stop)` of that version of the object."""
         return await self._retry(key, lambda: self._inner.get_range(key, start, stop, version))
 
-    async def list(self, prefix: str = "") -> AsyncIterator[Sequence[ObjectInfo]]:
+    def list(self, prefix: str = "") -> AsyncIterator[Sequence[ObjectInfo]]:
         """Yield batches of objects; the deadline is for each batch, not for the whole listing.
 
         A batch of a `PagedListing` is asked for again; other listings end with their first error.
         """
         batches = aiter(self._inner.list(prefix))
         step = self._retry if isinstance(batches, PagedListing) else self._once
-        while batch := await step(prefix, lambda: _next_batch(batches)):
-            yield batch
+        return _PatientListing(lambda: step(prefix, lambda: anext(batches, ())))
 
     async def put(self, key: str, data: bytes) -> None:
         """Write a small object, whatever was there."""
@@ -158,6 +157,22 @@ async def _next_batch(batches: AsyncIterator[Sequence[ObjectInfo]]) -> Sequence[
         return await anext(batches)
     except StopAsyncIteration:
         return ()
+
+
+@dataclass(frozen=True, slots=True)
+class _PatientListing:
+    """An asynchronous iterator over what *step* returns, until that is empty."""
+
+    step: Callable[[], Awaitable[Sequence[ObjectInfo]]]
+
+    def __aiter__(self) -> _PatientListing:
+        return self
+
+    async def __anext__(self) -> Sequence[ObjectInfo]:
+        batch = await self.step()
+        if not batch:
+            raise StopAsyncIteration
+        return batch
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from types import MappingProxyType
 
 from cachesvc.chunk import MIB
@@ -86,12 +87,16 @@ class StoreFiles:
 
     def file_size(self, slabs: SlabClass) -> int:
         """Return the size of a class's file. It never shrinks: deleting leaves free pages in it."""
-        return data_file(slabs_path(self._config.directory, slabs)).stat().st_size
+        return self._size_of(slabs_path(self._config.directory, slabs))
 
     def total_size(self) -> int:
         """Return the size of all files."""
-        index = data_file(index_path(self._config.directory)).stat().st_size
-        return index + sum(self.file_size(slabs) for slabs in CLASSES)
+        index = self._size_of(index_path(self._config.directory))
+        return index + sum(map(self.file_size, CLASSES))
+
+    def _size_of(self, environment: Path) -> int:
+        with translated_errors(environment):
+            return data_file(environment).stat().st_size
 
     def _begin(self) -> bool:
         """Wipe what cannot be used, say that a run begins; return whether the rest is trusted."""

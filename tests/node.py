@@ -91,7 +91,9 @@ class Node:
         return pid
 
     def close(self) -> None:
-        """Unmount, stop every process, and remove the directory, whatever state a test left them in."""
+        """Unmount, stop every process, and remove the directory, whatever state a test left them
+        in.
+        """
         pids = self._pids | set().union(*self.processes().values())
         for info in reversed(mount_table()):
             if info.mountpoint.is_relative_to(self.directory):

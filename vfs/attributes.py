@@ -14,7 +14,7 @@ Reader = Callable[[int, Inode], Awaitable[str]]
 
 
 class AttributeReader:
-    """`user.headrace.*`: snapshot on everything; object, etag and cached_bytes on files; cached_bytes never fetches."""
+    """`user.headrace.*`: snapshot on everything; object, etag and cached_bytes on files."""
 
     def __init__(self, mounted: MountedSnapshots, layouts: Layouts, chunks: CacheClient) -> None:
         """Answer from the trees, and for `cached_bytes` from the cache's index."""

@@ -1,8 +1,8 @@
 """The pump between the kernel's /dev/fuse and pyfuse3.
 
-pyfuse3 never holds the real connection: it gets one end of a private socket pair. The channel answers READ
-and OPEN itself, hands everything else through, and so lets several processes read one connection without
-blocking each other. Nothing is kept from one request to the next.
+pyfuse3 never holds the real connection: it gets one end of a private socket pair. The channel
+answers READ and OPEN itself, hands everything else through, and so lets several processes read one
+connection without blocking each other. Nothing is kept from one request to the next.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REPLY_BUFFER_SIZE = 256 * 1024
 READ_TURN_ERRORS = frozenset({errno.EINTR, errno.ENOENT})
 """read(2) of /dev/fuse: try again. ENOENT: the request was taken back before it was read."""
 LATE_REPLY_ERRORS = frozenset({errno.ENOENT, errno.ENODEV})
-"""write(2) of /dev/fuse: nobody waits for this reply any more (interrupted, answered after RESEND, unmounted)."""
+"""write(2) of /dev/fuse: nobody waits for this reply any more."""
 
 Buffers = Sequence[bytes | memoryview]
 Reply = Callable[[Buffers], None]
@@ -56,7 +56,7 @@ class Channel:
         reads: FileReads,
         errno_of: Callable[[BaseException], int],
     ) -> None:
-        """`connection` is /dev/fuse, non-blocking; `pair` is the channel's end of pyfuse3's socket pair."""
+        """Pump between *connection*, a non-blocking /dev/fuse, and pyfuse3 behind *pair*."""
         self._connection = connection
         self._pair = trio.socket.from_stdlib_socket(pair)
         self._reads = reads
@@ -64,7 +64,7 @@ class Channel:
         self._request = bytearray(protocol.REQUEST_BUFFER_SIZE)
 
     async def initialise(self, init: bytes) -> None:
-        """Replay the connection's first request to pyfuse3 and drop what it answers; the kernel has its answer."""
+        """Replay the first request to pyfuse3 and drop its answer: the kernel has got one."""
         await self._pair.send(init)
         await self._pair.recv(REPLY_BUFFER_SIZE)
 
@@ -108,8 +108,9 @@ class Channel:
             case Opcode.READDIR | Opcode.READDIRPLUS:
                 await self._pair.send(protocol.as_pyfuse3_readdir(message, header.node))
             case Opcode.FORGET | Opcode.BATCH_FORGET | Opcode.INTERRUPT | Opcode.DESTROY:
-                # None of them has an answer, and there is nothing to forget. An interrupted reader of
-                # the page cache leaves by itself; any other waits no longer than its fetch's deadline.
+                # None of them has an answer, and there is nothing to forget. An interrupted reader
+                # of the page cache leaves by itself; any other waits no longer than its fetch's
+                # deadline.
                 pass
             case _:
                 await self._pair.send(message)
@@ -129,9 +130,7 @@ class Channel:
             return
         nursery.start_soon(self._read_later, header, request, reply)
 
-    async def _read_later(
-        self, header: RequestHeader, request: ReadRequest, reply: Reply
-    ) -> None:
+    async def _read_later(self, header: RequestHeader, request: ReadRequest, reply: Reply) -> None:
         try:
             await self._reads.read(header.node, request, reply)
         except Exception as error:  # noqa: BLE001 - as above
@@ -157,7 +156,7 @@ class Channel:
 
 
 def pyfuse3_pair() -> tuple[socket.socket, socket.socket]:
-    """Return the channel's end and pyfuse3's end of a new private pair that keeps message borders."""
+    """Return the channel's and pyfuse3's end of a new pair that keeps message borders."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
     return ours, theirs

@@ -1,4 +1,4 @@
-"""What each of our errors means to a program that reads the mount: the one table from exception to errno."""
+"""What each of our errors means to a program that reads the mount: one table."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ERRNO_BY_ERROR: dict[type[BaseException], int] = {
 
 
 def errno_of(error: BaseException) -> int:
-    """Return the errno for *error*, and log it once: briefly when it is ours, with a traceback when it is a bug."""
+    """Return the errno for *error* and log it once, with a traceback only when it is a bug."""
     for kind in type(error).__mro__:
         if (code := ERRNO_BY_ERROR.get(kind)) is not None:
             log.log(_level(code), "%s: %s", errno.errorcode[code], error)

@@ -1,4 +1,4 @@
-"""Where the bytes of a file lie: runs in objects, and the arithmetic from a range of the file to spans of chunks. Pure."""
+"""From a range of a file to spans of chunks of the objects that hold it. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 from cachesvc.chunk import ObjectRef, Span
 
-
 SOURCE = 0
 REPOSITORY = 1
-"""The two origins of a mount, as the cache service is told of them: a manifest may name no third."""
+"""The numbers of a mount's two origins: a manifest may name objects of no third."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedExtent:
-    """`length` bytes of a file that lie in `object`, an object of the origin number `origin`, from `offset` on."""
+    """Bytes `[offset, offset + length)` of `object`, which lies in the origin number `origin`."""
 
     origin: int
     object: ObjectRef
@@ -25,7 +24,7 @@ class PlacedExtent:
 
 @dataclass(frozen=True, slots=True)
 class ExtentSpan:
-    """One piece of a read: the chunk number `index` of an extent's object, and the bytes wanted of it."""
+    """One piece of a read: the chunk number `index` of an extent's object, and which bytes."""
 
     extent: PlacedExtent
     index: int
@@ -33,7 +32,8 @@ class ExtentSpan:
 
 
 def chunk_spans(offset: int, length: int, chunk_size: int) -> Iterator[tuple[int, int, int]]:
-    """Yield `(index, start, stop)` for each chunk that `[offset, offset + length)` touches, in order.
+    """Yield `(index, start, stop)` for each chunk that `[offset, offset + length)` touches, in
+    order.
 
     `start` and `stop` are relative to the chunk; the pieces are disjoint and tile the range.
     """
@@ -46,7 +46,8 @@ def chunk_spans(offset: int, length: int, chunk_size: int) -> Iterator[tuple[int
 
 
 def file_spans(extents: Sequence[PlacedExtent], offset: int, length: int) -> Iterator[ExtentSpan]:
-    """Yield the pieces of `[offset, offset + length)` of a file that consists of *extents*, in order.
+    """Yield the pieces of `[offset, offset + length)` of a file that consists of *extents*, in
+    order.
 
     What lies past the last extent yields nothing.
     """

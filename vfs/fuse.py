@@ -1,12 +1,14 @@
-"""pyfuse3's handlers for a mounted snapshot. Each is one call deep; what they raise becomes an errno in one place."""
+"""pyfuse3's handlers for a mounted snapshot, each one call deep.
+
+What they raise becomes an errno in one place: `replies_errno`.
+"""
 
 from __future__ import annotations
 
-import errno
 import functools
 import stat
-from collections.abc import Awaitable, Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 import pyfuse3
 from pyfuse3 import EntryAttributes, FileHandleT, FileNameT, InodeT, ReaddirToken, RequestContext
@@ -14,12 +16,12 @@ from pyfuse3 import EntryAttributes, FileHandleT, FileNameT, InodeT, ReaddirToke
 from vfs.attributes import AttributeReader
 from vfs.errno import errno_of
 from vfs.errors import WrongKindError
-from vfs.ino import Ino, ino_of
+from vfs.ino import ino_of
 from vfs.inode import Inode, Kind
 from vfs.mounted import MountedSnapshots
 
 FOREVER_SECONDS = 2**31
-"""How long the kernel may believe what it was told. Nothing changes; a version switch says what does."""
+"""How long the kernel may believe what it was told: a snapshot does not change."""
 BLOCK_SIZE = 4096
 NAME_MAX = 255
 FILE_TYPES = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK}
@@ -28,8 +30,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def replies_errno(handler: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-    """Turn whatever *handler* raises into FUSEError: on any other exception pyfuse3 ends the whole mount."""
+def replies_errno(
+    handler: Callable[P, Coroutine[Any, Any, R]],
+) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Turn whatever *handler* raises into FUSEError: on all else pyfuse3 ends the mount."""
 
     @functools.wraps(handler)
     async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -44,11 +48,13 @@ def replies_errno(handler: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R
 
 
 class SnapshotOperations(pyfuse3.Operations):
-    """What the kernel may ask about names and attributes. READ and OPEN never come here: see `vfs.channel`."""
+    """Names and attributes. READ and OPEN never come here: see `vfs.channel`."""
 
     supports_dot_lookup = True
 
-    def __init__(self, mounted: MountedSnapshots, attributes: AttributeReader, uid: int, gid: int) -> None:
+    def __init__(
+        self, mounted: MountedSnapshots, attributes: AttributeReader, uid: int, gid: int
+    ) -> None:
         """Serve *mounted*; every file belongs to *uid* and *gid*."""
         super().__init__()
         self._mounted = mounted
@@ -58,7 +64,10 @@ class SnapshotOperations(pyfuse3.Operations):
 
     @replies_errno
     async def lookup(
-        self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext  # noqa: ARG002
+        self,
+        parent_inode: InodeT,
+        name: FileNameT,
+        ctx: RequestContext,
     ) -> EntryAttributes:
         """Find *name* in a directory; a known absence is remembered by the kernel as well."""
         epoch, parent = await self._mounted.inode(parent_inode)
@@ -66,13 +75,13 @@ class SnapshotOperations(pyfuse3.Operations):
         return self._absent() if found is None else self._entry(epoch, found)
 
     @replies_errno
-    async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:  # noqa: ARG002
+    async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         """Return what stat(2) shows."""
         epoch, found = await self._mounted.inode(inode)
         return self._entry(epoch, found)
 
     @replies_errno
-    async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:  # noqa: ARG002
+    async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
         """Return the target of a symlink, as it was recorded."""
         _, found = await self._mounted.inode(inode)
         if found.kind is not Kind.SYMLINK:
@@ -81,7 +90,10 @@ class SnapshotOperations(pyfuse3.Operations):
 
     @replies_errno
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
-        """List a directory from the child number *start_id* on. *fh* is the inode: see `as_pyfuse3_readdir`."""
+        """List a directory from the entry number *start_id* on.
+
+        *fh* is the inode, which `as_pyfuse3_readdir` put there.
+        """
         epoch, directory = await self._mounted.inode(fh)
         tree = self._mounted.tree(epoch)
         if start_id < 2 and not await self._reply_dots(epoch, directory, start_id, token):
@@ -104,7 +116,7 @@ class SnapshotOperations(pyfuse3.Operations):
         )
 
     @replies_errno
-    async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:  # noqa: ARG002
+    async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
         """Return the snapshot's size: a full, read-only file system."""
         summary = self._mounted.current.superblock
         data = pyfuse3.StatvfsData()
@@ -117,13 +129,13 @@ class SnapshotOperations(pyfuse3.Operations):
         return data
 
     @replies_errno
-    async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:  # noqa: ARG002
+    async def getxattr(self, inode: InodeT, name: bytes, ctx: RequestContext) -> bytes:
         """Return one of headrace's own attributes; there are no others."""
         epoch, found = await self._mounted.inode(inode)
         return await self._attributes.value(epoch, found, name)
 
     @replies_errno
-    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> list[bytes]:  # noqa: ARG002
+    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> list[bytes]:
         """Return the names that `getxattr` knows for this inode."""
         _, found = await self._mounted.inode(inode)
         return self._attributes.names(found)
@@ -153,7 +165,7 @@ class SnapshotOperations(pyfuse3.Operations):
 
 
 def blocks_of(kind: Kind, size: int) -> int:
-    """Return st_blocks as ext4 counts: whole file system blocks in units of 512 bytes, none for a short symlink."""
+    """Return st_blocks as ext4 counts: whole blocks in units of 512 bytes, none for a symlink."""
     if kind is Kind.SYMLINK:
         return 0
     return -(-size // BLOCK_SIZE) * (BLOCK_SIZE // 512)

@@ -1,17 +1,17 @@
-"""Inode numbers as the kernel sees them: which snapshot of the mount, and where in its inode table. Pure."""
+"""Inode numbers as the kernel sees them: an epoch of the mount and a position. Pure."""
 
 from __future__ import annotations
 
 from typing import NewType
 
 Ino = NewType("Ino", int)
-"""`epoch << 40 | position`: 16 million version switches of a mount, a trillion files in a snapshot."""
+"""`epoch << 40 | position`: 16 million version switches, a trillion inodes in a snapshot."""
 
 POSITION_BITS = 40
 POSITION_MASK = (1 << POSITION_BITS) - 1
 ROOT_POSITION = 1
 ROOT_INO = Ino(1)
-"""The kernel calls the root 1 whatever is mounted: epoch 0, position 1, and after a switch the current epoch's root."""
+"""What the kernel calls the root, whatever is mounted: always the current epoch's."""
 
 
 def ino_of(epoch: int, position: int) -> Ino:

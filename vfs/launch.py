@@ -1,4 +1,4 @@
-"""Starting a mount's supervisor: in the background, detached from the terminal, or in this very process."""
+"""Starting a mount's supervisor, detached from the terminal or in this very process."""
 
 from __future__ import annotations
 

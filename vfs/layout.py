@@ -1,4 +1,4 @@
-"""Where the bytes of a mount's files lie: from an inode's record to objects of the mount's own two origins."""
+"""Where the bytes of a mount's files lie: in objects of the mount's own two origins."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Layouts:
         self._known: OrderedDict[tuple[int, int], Layout] = OrderedDict()
 
     def extents_nowait(self, epoch: int, position: int) -> Layout | None:
-        """Return a file's extents in order, or None when pages of the manifest must be read first."""
+        """Return a file's extents, or None when pages of the manifest must be read first."""
         known = self._known.get((epoch, position))
         if known is not None:
             return known
@@ -58,7 +58,7 @@ class Layouts:
         return self._remember(epoch, inode, layout)
 
     async def want(self, epoch: int, position: int, extent: PlacedExtent, index: int) -> Want:
-        """Return what the cache must know to fetch one chunk of a file, its hash if the manifest has it."""
+        """Return what the cache must know to fetch one chunk of a file, its hash included."""
         tree = self._mounted.tree(epoch)
         inode = await tree.inode(position)
         if inode.extents is None:

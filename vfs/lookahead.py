@@ -53,11 +53,17 @@ class Lookahead:
             self._plans.send_nowait(Plan(place, extent, ahead))
 
     async def run(self) -> None:
-        """Turn plans into prefetches for ever. What goes wrong here goes wrong again for the reader, who is told."""
+        """Turn plans into prefetches for ever.
+
+        What goes wrong here goes wrong again for the reader, who is told.
+        """
         async for plan in self._incoming:
             try:
                 self._prefetch(
-                    [await self._layouts.want(*plan.place, plan.extent, each) for each in plan.chunks]
+                    [
+                        await self._layouts.want(*plan.place, plan.extent, each)
+                        for each in plan.chunks
+                    ]
                 )
             except HeadraceError:
                 continue

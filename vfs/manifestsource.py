@@ -7,14 +7,16 @@ from cachesvc.client import CacheClient
 from vfs.repository import key_of
 
 MANIFEST_CHUNK_SIZE = 256 * 1024
-"""Smaller than a data chunk: a mount wants the superblock and one page, whatever the dataset's size."""
+"""Less than a data chunk: a mount wants the superblock and one page of any dataset."""
 
 
 class CachedManifest:
-    """One snapshot's manifest (`vfs.tree.ByteSource`). Its id fixes its content, so it needs no version."""
+    """One snapshot's manifest (`vfs.tree.ByteSource`); its id stands for a version."""
 
-    def __init__(self, client: CacheClient, origin: int, root: str, snapshot_id: str, size: int) -> None:
-        """Read the manifest of *size* bytes from the origin number *origin*, whose root is *root*."""
+    def __init__(
+        self, client: CacheClient, origin: int, root: str, snapshot_id: str, size: int
+    ) -> None:
+        """Read the manifest of *size* bytes from the origin number *origin* with that *root*."""
         self._client = client
         self._origin = origin
         self._size = size
@@ -23,4 +25,6 @@ class CachedManifest:
     async def read(self, start: int, stop: int) -> bytes:
         """Return the bytes `[start, stop)`, fewer only where the manifest ends."""
         stop = min(stop, self._size)
-        return await self._client.read(self._origin, self._ref, start, stop) if start < stop else b""
+        return (
+            await self._client.read(self._origin, self._ref, start, stop) if start < stop else b""
+        )

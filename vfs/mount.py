@@ -1,4 +1,4 @@
-"""Attaching a FUSE connection to a directory and taking it off again: mount(2) for root, fusermount3 for others."""
+"""Mounting and unmounting a FUSE connection: mount(2) for root, fusermount3 for others."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def resolve_mountpoint(path: str | Path) -> Path:
 
 
 def check_mountpoint(mountpoint: Path) -> None:
-    """Raise MountError unless *mountpoint* is a directory on which nothing of ours is mounted yet."""
+    """Raise MountError unless *mountpoint* is a directory on which no FUSE is mounted yet."""
     there = mounted_at(mountpoint)
     if there is not None and there.filesystem.startswith("fuse"):
         raise MountError(
@@ -73,7 +73,9 @@ def _mount_as_root(mountpoint: Path, options: MountOptions) -> int:
     try:
         descriptor = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        raise MountError(f"cannot open /dev/fuse ({error.strerror}); is the fuse module loaded?") from error
+        raise MountError(
+            f"cannot open /dev/fuse ({error.strerror}); is the fuse module loaded?"
+        ) from error
     data = f"fd={descriptor},rootmode=40000,user_id=0,group_id=0,default_permissions"
     if options.allow_other:
         data += ",allow_other"
@@ -99,7 +101,9 @@ def _mount_with_helper(mountpoint: Path, options: MountOptions) -> int:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours, theirs:
         _fusermount(
-            ["-o", ",".join(words), "--", str(mountpoint)], mountpoint, [theirs.fileno()],
+            ["-o", ",".join(words), "--", str(mountpoint)],
+            mountpoint,
+            [theirs.fileno()],
             {**os.environ, "_FUSE_COMMFD": str(theirs.fileno())},
         )
         ours.settimeout(FUSERMOUNT_SECONDS)
@@ -111,7 +115,7 @@ def _mount_with_helper(mountpoint: Path, options: MountOptions) -> int:
 
 
 def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
-    """Take the topmost mount off *mountpoint*. Raises MountError when it is busy, absent or not ours to take."""
+    """Take the topmost mount off *mountpoint*. Raises MountError when it is busy or absent."""
     if os.geteuid() != 0:
         _fusermount(["-u", *(["-z"] if lazy else []), "--", str(mountpoint)], mountpoint)
         return
@@ -139,7 +143,9 @@ def _fusermount(
 ) -> None:
     program = shutil.which("fusermount3")
     if program is None:
-        raise MountError("fusermount3 is not installed; without it only root can mount (Debian: apt install fuse3)")
+        raise MountError(
+            "fusermount3 is not installed, and only root can mount without it: apt install fuse3"
+        )
     done = subprocess.run(
         [program, *arguments],
         pass_fds=descriptors,
@@ -156,7 +162,7 @@ def _fusermount(
 
 
 def set_read_ahead(info: MountInfo, kibibytes: int) -> bool:
-    """Let the kernel read ahead up to *kibibytes* on this mount; False when it may not be set (not root)."""
+    """Let the kernel read that far ahead on this mount; False where only root may say so."""
     knob = Path(f"/sys/class/bdi/{info.major}:{info.minor}/read_ahead_kb")
     try:
         knob.write_text(str(kibibytes))

@@ -1,4 +1,4 @@
-"""The snapshots of a live mount, one tree for each epoch, and the way from an inode number to an inode."""
+"""The snapshots of a live mount by epoch, and the way from an inode number to an inode."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MountedSnapshots:
             raise StaleInodeError(f"the mount knows no epoch {epoch}") from None
 
     def locate(self, ino: int) -> tuple[int, int]:
-        """Return the epoch and the position that *ino* stands for; the root is always the current one's."""
+        """Return the epoch and position of *ino*; the root is always the current snapshot's."""
         if ino == ROOT_INO:
             return self._epoch, ROOT_POSITION
         return epoch_of(ino), position_of(ino)

@@ -15,7 +15,7 @@ _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class MountInfo:
-    """One line of the table (proc_pid_mountinfo(5)). `minor` is also the number of the FUSE connection."""
+    """One line of proc_pid_mountinfo(5); `minor` is the number of the FUSE connection."""
 
     minor: int
     major: int
@@ -56,6 +56,6 @@ def mount_table() -> list[MountInfo]:
 
 
 def mounted_at(mountpoint: Path) -> MountInfo | None:
-    """Return the topmost mount at exactly *mountpoint* (an absolute path without symlinks), if any."""
+    """Return the topmost mount at exactly *mountpoint*, an absolute path without symlinks."""
     found = [info for info in mount_table() if info.mountpoint == mountpoint]
     return found[-1] if found else None

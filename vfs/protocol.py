@@ -1,7 +1,7 @@
 """The few structures of the kernel's FUSE protocol that headrace reads and writes itself.
 
-Everything else is pyfuse3's. The layouts are those of Linux's include/uapi/linux/fuse.h, protocol 7.44;
-a message of another length than its structure is refused by `ProtocolError`.
+Everything else is pyfuse3's. The layouts are those of Linux's include/uapi/linux/fuse.h, protocol
+7.44; a message of another length than its structure is refused by `ProtocolError`.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ PROTOCOL_MINOR = 44
 MAX_BACKGROUND = 512
 """Readahead and direct requests that the kernel keeps in flight; its own default is 12."""
 MAX_PAGES = 4096
-"""Pages in one request: 16 MiB. The kernel takes the smaller of this and fs.fuse.max_pages_limit (256)."""
+"""Pages in one request; the kernel takes no more than its fs.fuse.max_pages_limit (256)."""
 MAX_WRITE = 4096
 """The least the protocol allows: nobody writes here."""
 REQUEST_BUFFER_SIZE = 128 * 1024
-"""Bytes for one request. The kernel wants 8 KiB at least; an xattr name or a forget batch needs no more."""
+"""Bytes for one request, of which the kernel demands 8 KiB at least."""
 
 IN_HEADER = struct.Struct("<IIQQIIIHH")
 OUT_HEADER = struct.Struct("<IiQ")
@@ -118,7 +118,7 @@ class ReadRequest:
 
 
 def request_header(message: bytes | bytearray | memoryview) -> RequestHeader:
-    """Decode the head of a request. Raises ProtocolError unless the message is as long as it says."""
+    """Decode the head of a request; ProtocolError unless it is as long as it says."""
     if len(message) < IN_HEADER.size:
         raise ProtocolError(f"a request of {len(message)} bytes is shorter than its header")
     length, opcode, unique, node, *_ = IN_HEADER.unpack_from(message)
@@ -138,8 +138,9 @@ def read_request(message: bytes | bytearray | memoryview) -> ReadRequest:
 def as_pyfuse3_readdir(message: bytes, node: int) -> bytes:
     """Return the READDIR or READDIRPLUS *message* as pyfuse3 can serve it.
 
-    The kernel opened nothing, so the handle it sends is 0, and pyfuse3 tells its handlers no more than
-    the handle: it is replaced by the node id. The size is bounded, since the reply has to pass a socket.
+    The kernel opened nothing, so the handle it sends is 0, and pyfuse3 tells its handlers no more
+    than the handle: it is replaced by the node id. The size is bounded, since the reply has to pass
+    a socket.
     """
     if len(message) < IN_HEADER.size + READ_IN.size:
         raise ProtocolError(f"a READDIR of {len(message)} bytes is too short")
@@ -160,16 +161,19 @@ def error_reply(unique: int, errno: int) -> bytes:
 
 
 def init_reply(request: bytes, max_readahead: int) -> bytes:
-    """Return our answer to the kernel's INIT: protocol version, limits and the flags both sides know.
+    """Return our answer to INIT: protocol version, limits and the flags both sides know.
 
-    Raises ProtocolError when *request* is no INIT or comes from a kernel older than protocol 7.31 (Linux 5.4).
+    Raises ProtocolError when *request* is no INIT or comes from a kernel older than protocol 7.31
+    (Linux 5.4).
     """
     header = request_header(request)
     if header.opcode != Opcode.INIT or header.length < IN_HEADER.size + INIT_IN_SHORT.size:
         raise ProtocolError("the first request on the connection is no INIT")
     major, minor, _, flags = INIT_IN_SHORT.unpack_from(request, IN_HEADER.size)
     if (major, minor) < (PROTOCOL_MAJOR, 31):
-        raise ProtocolError(f"the kernel speaks FUSE {major}.{minor}; headrace needs 7.31 (Linux 5.4)")
+        raise ProtocolError(
+            f"the kernel speaks FUSE {major}.{minor}; headrace needs 7.31 (Linux 5.4)"
+        )
     if flags & InitFlag.INIT_EXT and header.length >= IN_HEADER.size + INIT_IN.size:
         flags |= INIT_IN.unpack_from(request, IN_HEADER.size)[4] << 32
     granted = int(WANTED_FLAGS) & flags

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 SLACK = 8 << 20
-"""Bytes by which a read may stray and still count as in order: the kernel has several requests in flight."""
+"""Bytes by which a read in order may stray: the kernel has several in flight."""
 WINDOW_LIMIT = 8
-"""Chunks; 32 MiB at the default size keep a dozen 80 MB/s connections busy for a 30 ms round trip."""
+"""Chunks: 32 MiB keep a dozen 80 MB/s connections busy for a 30 ms round trip."""
 
 
 class ReadaheadWindow:
@@ -20,7 +20,7 @@ class ReadaheadWindow:
         self._planned = 0
 
     def advance(self, offset: int, length: int) -> range:
-        """Note a read of `[offset, offset + length)` and return the chunks to ask for now, each only once."""
+        """Note a read of `[offset, offset + length)`; return the chunks to ask for now."""
         stop = offset + length
         if self._end is None or abs(offset - self._end) > SLACK:
             self._end, self._width, self._planned = stop, 0, 0

@@ -1,4 +1,4 @@
-"""The bytes of file ranges: from the node's cache when they are there, else after the cache has fetched them."""
+"""The bytes of file ranges, from the node's cache; what is missing is fetched first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vfs.mounted import MountedSnapshots
 from vfs.protocol import ReadRequest
 
 ATTEMPTS = 4
-"""A chunk may be evicted between its arrival and its first read; past so many times something is wrong."""
+"""A chunk may be evicted between its arrival and its first read, but not so many times."""
 
 
 class FileReader:
@@ -63,7 +63,7 @@ class FileReader:
                     reply(buffers)
                     return
         raise ChunkCorruptError(
-            f"{pieces[0].extent.object.key}: its chunks leave the cache faster than they can be read; "
+            f"{pieces[0].extent.object.key}: its chunks leave the cache before they are read; "
             "give the cache more room with --cache-size"
         )
 

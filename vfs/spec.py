@@ -1,4 +1,4 @@
-"""What a mount should be, as one value: what the command line hands to the supervisor and it to its workers.
+"""What a mount should be, as one value that is handed from process to process.
 
 It carries credentials, so it travels through pipes and never through argv or files.
 """

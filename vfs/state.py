@@ -1,6 +1,7 @@
-"""The small file that outlives a mount's processes: which snapshot each epoch is, and who serves the mount.
+"""The small file that outlives a mount's processes: its snapshots, and who serves it.
 
-One directory a mount below the runtime directory, which a reboot empties. No secret is ever written there.
+One directory a mount below the runtime directory, which a reboot empties. No secret is ever written
+there.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ STATE_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class MountState:
-    """What is known of one mount. `snapshots[epoch]` is the id of the snapshot shown in that epoch."""
+    """What is known of one mount; `snapshots[epoch]` is the id of the one shown in that epoch."""
 
     mountpoint: str
     source: str
@@ -56,7 +57,9 @@ def runtime_directory() -> Path:
     directory = _runtime_path()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if directory.stat().st_uid != os.geteuid():
-        raise MountError(f"{directory} belongs to another user; set HEADRACE_RUNTIME_DIR to one of yours")
+        raise MountError(
+            f"{directory} belongs to another user; set HEADRACE_RUNTIME_DIR to one of yours"
+        )
     return directory
 
 
@@ -91,7 +94,7 @@ def save_state(state: MountState) -> None:
 
 
 def load_state(mountpoint: Path) -> MountState | None:
-    """Return the state of the mount at *mountpoint*, or None when none is recorded or it is not readable."""
+    """Return the state of the mount at *mountpoint*, None when none can be read."""
     return _load(mount_directory(mountpoint) / "state.json")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def say(status: dict[str, Any]) -> None:
-    """Write the line and let go of the pipe, so that whoever waits for it need not wait for our end."""
+    """Write the line and let go of the pipe: who waits for it must not wait for our end."""
     os.write(1, json.dumps(status).encode() + b"\n")
     os.dup2(2, 1)
 

@@ -1,8 +1,8 @@
-"""The process that owns a mount: it holds the connection and its INIT, and keeps workers serving it.
+"""The process that owns a mount: holds its connection and INIT, keeps workers serving it.
 
-It reads no data and answers no request but INIT, so that there is little it could die of. When a worker
-dies another takes over on the same connection, and the kernel repeats what was left unanswered: for
-readers that is a pause, not an error.
+It reads no data and answers no request but INIT, so that there is little it could die of. When a
+worker dies another takes over on the same connection, and the kernel repeats what was left
+unanswered: for readers that is a pause, not an error.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WORKER_START_SECONDS = 60
 FIRST_BACKOFF_SECONDS = 0.05
 LONGEST_BACKOFF_SECONDS = 5.0
 HEALTHY_SECONDS = 10
-"""A worker that lived so long did not die of its start: the next one is started at once."""
+"""A worker that lived so long did not die of its start: the next one follows at once."""
 MAX_READAHEAD = 64 << 20
 """Upper bound for the kernel's readahead; the mount's bdi sets the real figure."""
 
@@ -57,9 +57,10 @@ class Supervisor:
         self._state: MountState | None = None
 
     async def run(self, ready: Ready) -> None:
-        """Mount, call *ready* once every worker serves, and return when the file system is unmounted.
+        """Mount, call *ready* once every worker serves, return when it is unmounted.
 
-        Raises MountError, or whatever keeps the first workers from serving; nothing is left mounted then.
+        Raises MountError, or whatever keeps the first workers from serving; nothing is left mounted
+        then.
         """
         self._connection = mount(
             self._spec.mountpoint,
@@ -134,7 +135,9 @@ class Supervisor:
                     self._resend()
                 if await process.wait() == 0:
                     return
-                log.warning("worker %d (pid %d) died: exit %s", slot, process.pid, process.returncode)
+                log.warning(
+                    "worker %d (pid %d) died: exit %s", slot, process.pid, process.returncode
+                )
             if trio.current_time() - born > HEALTHY_SECONDS:
                 backoff = FIRST_BACKOFF_SECONDS
             await trio.sleep(backoff)
@@ -158,7 +161,9 @@ class Supervisor:
                 answer = await process.stdout.receive_some(65536)
         except (trio.TooSlowError, trio.BrokenResourceError) as error:
             process.kill()
-            raise WorkerFailedError(f"a worker of {self._spec.mountpoint} does not start") from error
+            raise WorkerFailedError(
+                f"a worker of {self._spec.mountpoint} does not start"
+            ) from error
         status = json.loads(answer or b'{"error": "it died; see the log"}')
         if "error" in status:
             raise WorkerFailedError(status["error"])
@@ -188,7 +193,7 @@ class Supervisor:
                 await trio.to_thread.run_sync(self._detach)
 
     def _detach(self) -> None:
-        """Unmount; when somebody is inside, at least nobody new gets in, and the last one turns off the light."""
+        """Unmount lazily: who is inside may finish, and the connection ends with the last."""
         try:
             unmount(self._spec.mountpoint, lazy=True)
         except MountError as error:
@@ -201,7 +206,7 @@ def worker_order(spec: MountSpec, init: bytes) -> bytes:
 
 
 def main() -> None:
-    """Read a spec from standard input, serve it, and say on standard output when it is ready or why not."""
+    """Serve the spec on standard input; say on standard output when it is ready or why not."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s supervisor[%(process)d]: %(message)s"
     )

@@ -1,4 +1,4 @@
-"""Which snapshot a mount shows: the one that was named, or one made on the spot of a source never published."""
+"""Which snapshot a mount shows: the one that was named, or one made on the spot."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One process that answers a mount's requests: where its parts are put together.
 
-Everything that it knows it can learn again from the snapshot, the cache and its order, so it may die
-at any moment.
+Everything that it knows it can learn again from the snapshot, the cache and its order, so it may
+die at any moment.
 """
 
 from __future__ import annotations

@@ -86,16 +86,24 @@ def _make_newer(file: int, than_ns: int) -> None:
 @contextlib.contextmanager
 def _temporary(directory: int) -> Iterator[tuple[str, int]]:
     """Create a file under a temporary name, locked for as long as its writer lives."""
-    name = TEMPORARY_PREFIX + secrets.token_hex(8)
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    file = os.open(name, flags, 0o666, dir_fd=directory)
+    name, file = _create_locked(directory)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
         yield name, file
     finally:
         os.close(file)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=directory)
+
+
+def _create_locked(directory: int) -> tuple[str, int]:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    while True:
+        name = TEMPORARY_PREFIX + secrets.token_hex(8)
+        file = os.open(name, flags, 0o666, dir_fd=directory)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file).st_nlink:
+            return name, file
+        os.close(file)  # another writer's sweep met it before it was locked
 
 
 def _sweep(directory: int) -> None:

@@ -41,7 +41,8 @@ class FlakyStore:
         return await self._pass(lambda: self._inner.get_range(key, start, stop, version))
 
     async def list(self, prefix: str = "") -> AsyncIterator[Sequence[ObjectInfo]]:
-        async for batch in self._inner.list(prefix):
+        batches = [batch async for batch in self._inner.list(prefix)]
+        for batch in batches:
             yield await self._pass(partial(_ready, batch))
 
     async def put(self, key: str, data: bytes) -> None:

@@ -69,7 +69,7 @@ class Session:
 
 
 class ReaderProcess:
-    """Start it before the store is opened. Each attribute is a method of `Session`, run over there."""
+    """To be started before the store is opened. Its methods are those of `Session`, run there."""
 
     def __init__(self) -> None:
         self._pipe, theirs = FORK.Pipe()

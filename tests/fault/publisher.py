@@ -3,9 +3,9 @@
     python -m tests.fault.publisher race SOURCE REPO     publish a change at each line on stdin
     python -m tests.fault.publisher fork SOURCE REPO     the same, each time in a forked child
 
-`race` answers with `won ID` or `lost MESSAGE`; `fork` with the child's pid, and at the next line with
-`ended STATUS`: until then the pid stays the child's, even when it is over. Forking spares the start
-of an interpreter for each of many kills.
+`race` answers with `won ID` or `lost MESSAGE`; `fork` with the child's pid, and at the next line
+with `ended STATUS`: until then the pid stays the child's, even when it is over. Forking spares the
+start of an interpreter for each of many kills.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def test_racing_publishers_on_s3_each_step_has_one_winner(
 
 
 def kill_at_random(source: Path, repository: str, environ: Mapping[str, str], kills: int) -> None:
-    """Kill a publisher again and again; after each kill the ref is whole and leads to a whole tree."""
+    """Kill a publisher again and again; each time the ref is whole and leads to a whole tree."""
     chance = random.Random(kills)
     origin = parse_origin(repository, environ=environ)
     with publisher("fork", source, repository, environ) as forking:

@@ -1,4 +1,4 @@
-"""Publishing what lies in S3: a real server for what such servers keep, a made-up one for the rest."""
+"""Publishing what lies in S3: on a real server, and on one that lists what no real one keeps."""
 
 from __future__ import annotations
 

@@ -57,7 +57,9 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     if not rows:
         click.echo("nothing is mounted")
         return
-    table = Table("mountpoint", "source", "ref", "snapshot", "epoch", "supervisor", "workers", "cachesvc")
+    table = Table(
+        "mountpoint", "source", "ref", "snapshot", "epoch", "supervisor", "workers", "cachesvc"
+    )
     for row in rows:
         table.add_row(
             row["mountpoint"] if row["mounted"] else f"{row['mountpoint']} (not mounted)",

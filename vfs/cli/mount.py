@@ -16,8 +16,8 @@ from vfs.cli.progress import shown_progress
 from vfs.dataset import Dataset, parse_dataset
 from vfs.launch import launch_supervisor, supervise_here
 from vfs.mount import check_mountpoint, resolve_mountpoint
-from vfs.spec import DEFAULT_READ_AHEAD_KIB, MountSpec
 from vfs.repository import StoredSnapshot
+from vfs.spec import DEFAULT_READ_AHEAD_KIB, MountSpec
 from vfs.unpublished import private_snapshot, published_snapshot
 
 
@@ -26,15 +26,36 @@ from vfs.unpublished import private_snapshot, published_snapshot
 @click.argument("mountpoint", type=click.Path(path_type=Path))
 @repo_options
 @cache_options
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True,
-              help="Processes that serve the mount.")
-@click.option("--allow-other/--only-me", default=None,
-              help="Let other users in; the default is yes for root and no for everybody else.")
-@click.option("--read-ahead", "read_ahead_kib", type=click.IntRange(0, 1 << 20),
-              default=DEFAULT_READ_AHEAD_KIB, show_default=True, metavar="KIB",
-              help="How far the kernel reads ahead in a file (only root may set it).")
-@click.option("--deadline", "deadline_seconds", type=click.FloatRange(min=0.1), default=60.0,
-              show_default=True, metavar="SECONDS", help="How long a read may wait for its bytes.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that serve the mount.",
+)
+@click.option(
+    "--allow-other/--only-me",
+    default=None,
+    help="Let other users in; the default is yes for root and no for everybody else.",
+)
+@click.option(
+    "--read-ahead",
+    "read_ahead_kib",
+    type=click.IntRange(0, 1 << 20),
+    default=DEFAULT_READ_AHEAD_KIB,
+    show_default=True,
+    metavar="KIB",
+    help="How far the kernel reads ahead in a file (only root may set it).",
+)
+@click.option(
+    "--deadline",
+    "deadline_seconds",
+    type=click.FloatRange(min=0.1),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a read may wait for its bytes.",
+)
 @click.option("--foreground", is_flag=True, help="Stay, and unmount on Ctrl-C.")
 def mount(
     source: str,
@@ -51,7 +72,8 @@ def mount(
 ) -> None:
     """Mount a snapshot of SOURCE read-only at MOUNTPOINT; bytes move when somebody reads them.
 
-    Without a snapshot's name it is the ref main. A source that was never published is scanned first.
+    Without a snapshot's name it is the ref main. A source that was never published is scanned
+    first.
     """
     target = resolve_mountpoint(mountpoint)
     check_mountpoint(target)
@@ -82,7 +104,7 @@ def mount(
 
 
 def choose_snapshot(dataset: Dataset, cache: CacheConfig) -> tuple[Dataset, StoredSnapshot]:
-    """Return the snapshot to mount and the dataset it is of; scan a source that was never published."""
+    """Return the snapshot to mount; a source that was never published is scanned first."""
     found = run(published_snapshot, dataset)
     if found is not None:
         return dataset, found

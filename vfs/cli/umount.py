@@ -31,6 +31,6 @@ def umount(mountpoint: Path, *, lazy: bool) -> None:
         return
     if not wait_for_end(state.supervisor, END_SECONDS):
         raise MountError(
-            f"{target} is unmounted, but its supervisor (pid {state.supervisor}) still runs; see its log"
+            f"{target} is unmounted, but its supervisor (pid {state.supervisor}) still runs"
         )
     forget_state(target)

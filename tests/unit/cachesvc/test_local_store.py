@@ -133,7 +133,7 @@ def test_a_touched_file_is_another_version(inside: Path) -> None:
 def test_two_writes_in_one_tick_of_the_clock_are_two_versions(inside: Path) -> None:
     async def scenario(store: LocalStore) -> None:
         versions = [await store.put_if("ref", b"0", IfAbsent())]
-        for number in range(200):
+        for number in range(30):
             versions.append(await store.put_if("ref", b"%d" % number, IfMatch(versions[-1])))
         assert len(set(versions)) == len(versions)
 
@@ -185,14 +185,14 @@ def test_what_a_killed_writer_left_is_neither_seen_nor_kept(inside: Path) -> Non
 
     async def while_it_writes(store: LocalStore) -> None:
         await store.put("other", b"x")
-        assert len(list(inside.iterdir())) == 3  # a live writer's file is left alone
+        assert len(os.listdir(inside)) == 3  # a live writer's file is left alone
         keys = sorted([info.key async for batch in store.list() for info in batch])
         assert keys == ["other", "target"]
 
     async def when_it_is_dead(store: LocalStore) -> None:
         assert (await store.get("target"))[0] == b"old"
         await store.put("other", b"y")
-        assert sorted(path.name for path in inside.iterdir()) == ["other", "target"]
+        assert sorted(os.listdir(inside)) == ["other", "target"]
 
     play(inside, while_it_writes)
     writer.send_signal(signal.SIGKILL)
@@ -202,10 +202,15 @@ def test_what_a_killed_writer_left_is_neither_seen_nor_kept(inside: Path) -> Non
 
 def test_a_failing_write_leaves_the_old_file_and_no_other(inside: Path) -> None:
     (inside / "target").write_bytes(b"old")
+
+    def fail(file: int) -> None:
+        os.write(file, b"half")
+        raise ZeroDivisionError
+
     directory = os.open(inside, os.O_RDONLY)
     try:
         with pytest.raises(ZeroDivisionError):
-            replacing.replace(directory, "target", lambda file: os.write(file, b"x") // 0)
+            replacing.replace(directory, "target", fail)
     finally:
         os.close(directory)
     assert [path.name for path in inside.iterdir()] == ["target"]

@@ -82,8 +82,8 @@ def test_skipped_names_are_counted_by_reason_and_the_first_are_named() -> None:
         skipped.add(SkipReason.SPECIAL_FILE, b"pipe%d" % number)
     skipped.add(SkipReason.NUL, b"a\0\xff")
     assert list(skipped.lines()) == [
-        "5 that are sockets, FIFOs or devices: 'pipe0', 'pipe1', 'pipe2', ...",
-        "1 with a NUL character in the name: 'a\\x00\\\\xff'",
+        '5 that are sockets, FIFOs or devices: "pipe0", "pipe1", "pipe2", ...',
+        '1 with a NUL character in the name: "a\\x00\\xff"',
     ]
 
 

@@ -25,7 +25,7 @@ class Outcome:
     err: str
 
     @property
-    def json(self) -> Any:
+    def json(self) -> Any:  # noqa: ANN401 - whatever the document is
         return json.loads(self.out)
 
     @property
@@ -149,8 +149,11 @@ def test_diff_shows_what_was_added_removed_and_changed(run: Run, source: Path) -
     changes = run("diff", source, old, "main", "--json").json["changes"]
     assert os.fsencode(changes[3]["path"]) == b"new/\xff"
     assert changes[0] == {
-        **{"change": "M", "path": "class01/000", "kind": "file"},
-        **{"old_size": 0, "new_size": 7},
+        "change": "M",
+        "path": "class01/000",
+        "kind": "file",
+        "old_size": 0,
+        "new_size": 7,
     }
 
 

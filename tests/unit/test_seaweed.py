@@ -1,0 +1,59 @@
+"""The test server leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.seaweed import seaweed
+
+SERVE_FOR_EVER = """
+import time
+from tests.seaweed import seaweed
+with seaweed() as server:
+    print(server.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def is_gone(descriptor: int, seconds: float = 20.0) -> bool:
+    """Tell whether the process behind a pidfd ends within the time."""
+    return bool(select.select([descriptor], [], [], seconds)[0])
+
+
+def test_a_failing_test_leaves_no_server_and_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    descriptor = -1
+    with pytest.raises(ZeroDivisionError), seaweed() as server:
+        descriptor = os.pidfd_open(server.pid)
+        raise ZeroDivisionError
+    try:
+        assert is_gone(descriptor)
+    finally:
+        os.close(descriptor)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_test_run_takes_its_server_along(tmp_path: Path) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", SERVE_FOR_EVER],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert owner.stdout is not None
+    with owner.stdout as output:
+        descriptor = os.pidfd_open(int(output.readline()))
+    try:
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+        assert is_gone(descriptor)
+    finally:
+        os.close(descriptor)
