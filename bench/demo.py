@@ -29,6 +29,8 @@ from tests.seaweed import seaweed
 LOG_LINES = 20
 SAMPLE_COUNT = 300
 SAMPLE_SIZE = 64 << 20
+UPLOAD_COUNT, UPLOAD_SIZE = 8_000, 200 << 20
+"""What of the default dataset goes to the S3 server: uploading is not what the demo shows."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 T = TypeVar("T")
@@ -111,7 +113,8 @@ def scratch_directory() -> Iterator[Path]:
 @contextlib.contextmanager
 def scene(directory: Path) -> Iterator[Scene]:
     """Look through the dataset and, with S3=1, bring it to an S3 server that runs for the block."""
-    dataset = Path(os.environ.get("DATASET") or sysconfig.get_path("platlib")).resolve()
+    chosen = os.environ.get("DATASET")
+    dataset = Path(chosen or sysconfig.get_path("platlib")).resolve()
     if not dataset.is_dir():
         message = f"DATASET={dataset} is not a directory"
         raise NotADirectoryError(message)
@@ -119,6 +122,8 @@ def scene(directory: Path) -> Iterator[Scene]:
     if os.environ.get("S3", "0") in {"", "0"}:
         yield Scene(dataset, inventory, str(dataset), str(directory / "repository"), {})
         return
+    if not chosen:
+        inventory = inventory.beginning(UPLOAD_COUNT, UPLOAD_SIZE)
     with seaweed("demo") as server:
         say(f"S3 server at {server.endpoint}; uploading {described(inventory)} ...")
         source = server.url("dataset")

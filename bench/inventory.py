@@ -28,10 +28,19 @@ class Inventory:
         """How many bytes they hold."""
         return sum(self.sizes.values())
 
+    def beginning(self, count: int, total_size: int) -> Inventory:
+        """Return the first files by name, up to *count* of at most *total_size* bytes together."""
+        chosen = self._fitting(sorted(self.sizes), count, total_size)
+        return Inventory({path: self.sizes[path] for path in chosen})
+
     def sample(self, count: int, total_size: int) -> list[str]:
         """Return up to *count* files of at most *total_size* bytes together, the same each time."""
-        chosen = []
-        for path in random.Random(SEED).sample(sorted(self.sizes), len(self.sizes)):
+        shuffled = random.Random(SEED).sample(sorted(self.sizes), len(self.sizes))
+        return self._fitting(shuffled, count, total_size)
+
+    def _fitting(self, paths: Iterable[str], count: int, total_size: int) -> list[str]:
+        chosen: list[str] = []
+        for path in paths:
             if len(chosen) == count:
                 break
             if self.sizes[path] <= total_size:

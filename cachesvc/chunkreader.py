@@ -44,8 +44,8 @@ class ChunkReader:
         self._directory = directory
         with translated_errors(directory), ExitStack() as undo:
             index = _opened(index_path(directory), undo)
-            self._file = data_file(index_path(directory)).stat()
             self.generation = _usable_meta(index).generation
+            self._files = _identities(directory)
             slabs = {c: _opened(slabs_path(directory, c), undo) for c in CLASSES}
             for env in slabs.values():
                 _require_generation(env, self.generation)
@@ -67,10 +67,9 @@ class ChunkReader:
     def stale(self) -> bool:
         """Return whether other files lie in the directory now, or none: open another reader."""
         try:
-            now = data_file(index_path(self._directory)).stat()
+            return _identities(self._directory) != self._files
         except OSError:
             return True
-        return (now.st_dev, now.st_ino) != (self._file.st_dev, self._file.st_ino)
 
     def close(self) -> None:
         """Close, now or when the last `hits` block ends: its views would be left dangling."""
@@ -213,6 +212,13 @@ def _opened(path: Path, undo: ExitStack) -> Environment:
     env = open_reader(path)
     undo.callback(env.close)
     return env
+
+
+def _identities(directory: Path) -> list[tuple[int, int]]:
+    """Return what tells the files in the directory from others that lay or will lie there."""
+    paths = [index_path(directory), *(slabs_path(directory, slabs) for slabs in CLASSES)]
+    found = [data_file(path).stat() for path in paths]
+    return [(status.st_dev, status.st_ino) for status in found]
 
 
 def _usable_meta(index: Environment) -> Meta:

@@ -9,7 +9,6 @@ disk included, leaves partial chunks, and the next change or the next start clea
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -146,8 +145,7 @@ class ChunkStore:
     def usage(self) -> Usage:
         """Return how full the cache is."""
         meta = self._index.meta
-        slab_bytes = sum(map(meta.slab_bytes, CLASSES))
-        return Usage(meta.chunk_count, meta.stored_bytes, slab_bytes, self._files.total_size())
+        return Usage(meta.chunk_count, meta.stored_bytes, meta.slab_bytes, self._files.total_size())
 
     def scan(self) -> Iterator[StoredChunk]:
         """Yield all chunks in the order of their admission. The store may change meanwhile."""
@@ -231,20 +229,25 @@ class ChunkStore:
         self._crash_point("clear.done")
 
     def _require_room(self, entries: Sequence[NewChunk]) -> None:
-        """Refuse to take the last of the disk: LMDB survives a full one, its neighbours may not."""
+        """Keep the files near the capacity, and leave some of the disk to its other users."""
         growth = sum(self._growth(slabs, entries) for slabs in CLASSES)
-        free = _free_bytes(self._config) - growth
-        if growth and free < self._config.free_floor:
+        if growth == 0:
+            return
+        if self._files.slabs_size() + growth > self._files.max_size and not self._files.compact():
+            raise CacheFullError(
+                f"cache at {self._config.directory} has no free pages: it holds too much"
+            )
+        if self._files.disk_free() - growth < self._config.free_floor:
             raise CacheFullError(
                 f"cache at {self._config.directory} may not grow: less than "
                 f"{self._config.free_floor // MIB} MiB would stay free; free some disk space"
             )
 
     def _growth(self, slabs: SlabClass, entries: Iterable[NewChunk]) -> int:
-        """Return by how much a class's file will grow: not while it has enough free pages."""
-        lengths = [len(entry.data) for entry in entries if class_of(len(entry.data)) is slabs]
-        needed = self._index.meta.slab_bytes(slabs) + sum(map(stored_size, lengths))
-        return max(0, needed - self._files.file_size(slabs)) if lengths else 0
+        """Return by how much a class's file may grow: not while it has enough free pages."""
+        lengths = [len(entry.data) for entry in entries]
+        needed = sum(stored_size(length) for length in lengths if class_of(length) is slabs)
+        return needed if needed and self._files.free_size(slabs) < needed else 0
 
     def _slab_bytes(self, chunk: ChunkId, length: int) -> bytes | None:
         """Return a chunk's bytes as they lie in the slabs, None where one is missing."""
@@ -299,10 +302,3 @@ def _batches(items: Iterable[T], length_of: Callable[[T], int]) -> Iterator[list
         size += length_of(item)
     if batch:
         yield batch
-
-
-def _free_bytes(config: CacheConfig) -> int:
-    """Return what the file system has left for a user."""
-    with translated_errors(config.directory):
-        status = os.statvfs(config.directory)
-    return status.f_bavail * status.f_frsize

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ from cachesvc.admin import collect_alone, describe, verify_alone
 from cachesvc.ask import ask_service
 from cachesvc.chunkstore import ChunkStore
 from cachesvc.config import CacheConfig
-from cachesvc.errors import CacheServiceError, CacheUnusableError
+from cachesvc.errors import CacheBusyError, CacheServiceError, CacheUnusableError
 from cachesvc.framesocket import is_answered
 from cachesvc.lock import ServiceLock
 from cachesvc.options import cache_options, directory_option
 from cachesvc.spawn import service_command, service_environment
+
+_STOP_SECONDS = 60.0
+_POLL_SECONDS = 0.05
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for a script.")
 
@@ -69,6 +73,21 @@ def stop(cache_dir: Path) -> None:
     if not is_answered(config.socket):
         raise CacheServiceError(f"no cache service runs on {config.directory}")
     anyio.run(ask_service, config.directory, "stop", backend="asyncio")
+    _await_end(config)
+
+
+def _await_end(config: CacheConfig) -> None:
+    """Wait until the service has let go of its directory."""
+    deadline = time.monotonic() + _STOP_SECONDS
+    while True:
+        try:
+            ServiceLock(config).close()
+        except CacheBusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
 
 
 def _answer(

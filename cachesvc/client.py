@@ -11,13 +11,15 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 
 import anyio
 import anyio.abc
 
 from cachesvc.chunk import CHUNK_SIZE, ChunkId, ObjectRef, Span
-from cachesvc.chunkreader import ChunkReader
+from cachesvc.chunkreader import ChunkReader, Hits
 from cachesvc.errors import CacheUnusableError, ChunkCorruptError, DeadlineExceededError
 from cachesvc.link import ServiceLink
 from cachesvc.objectstore.origin import Origin
@@ -126,7 +128,7 @@ class CacheClient:
         if len(self._touched) < _MAX_TOUCHED:
             for span in spans:
                 self._touched.add(span.chunk)
-        return reader.hits(spans)
+        return _ForgivingHits(reader.hits(spans), partial(self._give_up, reader))
 
     def cached_bytes(self, ref: ObjectRef) -> int:
         """Return how many bytes of an object can be read without fetching any."""
@@ -237,6 +239,12 @@ class CacheClient:
         else:
             self._reopen_level = logging.WARNING
 
+    def _give_up(self, reader: ChunkReader, error: CacheUnusableError) -> None:
+        """Go on without the map, after it could not be read; `_tick` opens it anew."""
+        if self._reader is reader:
+            log.warning("cannot read the cache's map: %s", error)
+            self._close_reader()
+
     def _close_reader(self) -> None:
         """Close the reader; blocks that use it are still good."""
         reader, self._reader = self._reader, None
@@ -256,6 +264,34 @@ class CacheClient:
         touched, self._touched = list(self._touched), set()
         for start in range(0, len(touched), MAX_TOUCHES):
             self._link.tell_nowait(Touch(list(touched[start : start + MAX_TOUCHES])))
+
+
+class _ForgivingHits:
+    """A block of hits in which a map that cannot be read is a miss. A class is cheaper."""
+
+    __slots__ = ("_entered", "_give_up", "_hits")
+
+    def __init__(self, hits: Hits, give_up: Callable[[CacheUnusableError], None]) -> None:
+        self._hits = hits
+        self._give_up = give_up
+        self._entered = True
+
+    def __enter__(self) -> list[memoryview] | None:
+        try:
+            return self._hits.__enter__()
+        except CacheUnusableError as error:
+            self._entered = False
+            self._give_up(error)
+            return None
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._entered:
+            self._hits.__exit__(exc_type, exc, traceback)
 
 
 def spans_of(ref: ObjectRef, start: int, stop: int) -> Iterator[Span]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from cachesvc.chunk import CHUNK_ID_SIZE, ChunkId
 from cachesvc.errors import CacheDamagedError
 from cachesvc.lmdbenv import Environment, Transaction, viewing, writing
-from cachesvc.slab import LARGE, SMALL, SlabClass, class_of, stored_size
+from cachesvc.slab import SMALL, stored_size
 
 FORMAT = 1
 META_KEY = b"m"
@@ -23,7 +23,7 @@ RECORD = b"c"
 INTENT_KEY = b"i"
 
 _RECORD = struct.Struct(">IIQQ?")
-_META = struct.Struct(">HII16sQQQQQQ")
+_META = struct.Struct(">HII16sQQQQQ")
 _FORMAT = struct.Struct(">H")
 _TRUSTED_RUN = struct.Struct(">2xI")
 _RUN_AND_LENGTH = struct.Struct(">II")
@@ -82,8 +82,7 @@ class Meta:
     pid_namespace: int
     chunk_count: int
     stored_bytes: int
-    small_bytes: int
-    large_bytes: int
+    slab_bytes: int
 
     def encode(self) -> bytes:
         """Return the meta record's bytes."""
@@ -96,28 +95,20 @@ class Meta:
             raise CacheDamagedError("the cache's index was written by another version of headrace")
         return cls(*_META.unpack(data))
 
-    def slab_bytes(self, slabs: SlabClass) -> int:
-        """Return what the chunks of one class take on disk."""
-        return self.small_bytes if slabs is SMALL else self.large_bytes
-
     def plus(self, lengths: Sequence[int], sign: int) -> Meta:
         """Return the totals with chunks of these *lengths* more, or less where *sign* is -1."""
-        sizes = {SMALL: 0, LARGE: 0}
-        for length in lengths:
-            sizes[class_of(length)] += stored_size(length)
         return replace(
             self,
             next_sequence=self.next_sequence + max(sign, 0) * len(lengths),
             chunk_count=self.chunk_count + sign * len(lengths),
             stored_bytes=self.stored_bytes + sign * sum(lengths),
-            small_bytes=self.small_bytes + sign * sizes[SMALL],
-            large_bytes=self.large_bytes + sign * sizes[LARGE],
+            slab_bytes=self.slab_bytes + sign * sum(map(stored_size, lengths)),
         )
 
 
 def new_meta(generation: bytes) -> Meta:
     """Return the meta record of an empty cache that nobody has opened yet."""
-    return Meta(FORMAT, 0, 0, generation, 0, 0, 0, 0, 0, 0)
+    return Meta(FORMAT, 0, 0, generation, 0, 0, 0, 0, 0)
 
 
 def trusted_run_in(meta: bytes | memoryview) -> int:
@@ -159,6 +150,11 @@ class Index:
             self.meta = replace(
                 self.meta, run=run, trusted_run=trusted_run, pid_namespace=pid_namespace
             )
+
+    def begin_generation(self, generation: bytes) -> None:
+        """Name the files anew, so that readers open them again."""
+        with self._commit():
+            self.meta = replace(self.meta, generation=generation)
 
     def get(self, chunk: ChunkId) -> Record | None:
         """Return the record of *chunk*."""

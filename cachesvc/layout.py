@@ -36,10 +36,20 @@ def data_file(environment: Path) -> Path:
 
 def wipe(directory: Path) -> None:
     """Throw the environments away, all at once by a rename. Readers keep what they opened."""
-    store = store_path(directory)
-    if store.exists():
-        store.rename(directory / f"{_TRASH}{uuid.uuid4().hex}")
-    empty_trash(directory)
+    if store_path(directory).exists():
+        throw_away(directory, store_path(directory))
+
+
+def throw_away(directory: Path, path: Path) -> None:
+    """Take a folder out of the cache at once, and delete it."""
+    trash = trash_path(directory)
+    path.rename(trash)
+    shutil.rmtree(trash, ignore_errors=True)
+
+
+def trash_path(directory: Path) -> Path:
+    """Return a new name for something that the next start may delete."""
+    return directory / f"{_TRASH}{uuid.uuid4().hex}"
 
 
 def empty_trash(directory: Path) -> None:

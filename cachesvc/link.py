@@ -106,6 +106,8 @@ class ServiceLink:
                 await self._converse(frames)
             except CacheServiceError as error:
                 log.warning("lost the cache service: %s", error)
+            # One that takes connections and ends them at once is not asked in a tight loop.
+            await anyio.sleep(_FIRST_DELAY_SECONDS)
             frames = await self._reconnect()
 
     async def _reconnect(self) -> FrameSocket:

@@ -24,10 +24,7 @@ class ServiceLock:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
             self._descriptor = os.open(self._path, flags, 0o600)
         except OSError as error:
-            raise CacheUnusableError(
-                f"the cache directory {config.directory} cannot be used: {error.strerror}; "
-                "name another one with --cache-dir or HEADRACE_CACHE_DIR"
-            ) from error
+            raise unusable_directory(config, error) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -44,6 +41,14 @@ class ServiceLock:
     def close(self) -> None:
         """Let go of the lock."""
         os.close(self._descriptor)
+
+
+def unusable_directory(config: CacheConfig, error: OSError) -> CacheUnusableError:
+    """Return the error for a directory in which nothing can be written."""
+    return CacheUnusableError(
+        f"the cache directory {config.directory} cannot be used: {error.strerror}; "
+        "name another one with --cache-dir or HEADRACE_CACHE_DIR"
+    )
 
 
 def _identity(file: Path | int) -> tuple[int, int] | None:

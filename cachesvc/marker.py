@@ -16,6 +16,7 @@ from pathlib import Path
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MAX_CRASHES = 2
+MARKER_SIZE = 256
 
 
 class Phase(StrEnum):
@@ -74,16 +75,21 @@ def read_marker(directory: Path) -> Marker | None:
 
 
 def write_marker(directory: Path, marker: Marker) -> None:
-    """Replace the marker; it is on disk when this returns."""
-    text = json.dumps(
-        {"phase": marker.phase, "boot_id": marker.boot_id, "crash_count": marker.crash_count}
-    )
-    temporary = marker_path(directory).with_suffix(".new")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(marker_path(directory))
+    """Replace the marker; it is on disk when this returns.
+
+    In place, so that a full disk does not matter; one that was torn reads as none.
+    """
+    fields = {
+        "phase": marker.phase,
+        "boot_id": marker.boot_id,
+        "crash_count": marker.crash_count,
+    }
+    descriptor = os.open(marker_path(directory), os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.pwrite(descriptor, json.dumps(fields).ljust(MARKER_SIZE).encode(), 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     _sync_directory(directory)
 
 

@@ -62,6 +62,8 @@ class PrefetchQueue:
                 await self._cache.fill(wanted, _ignore, Urgency.PREFETCH)
             except HeadraceError as error:
                 log.debug("prefetch of %s failed: %s", wanted.ref.key, error)
+            except Exception:
+                log.exception("prefetch of %s failed", wanted.ref.key)
 
 
 async def _ignore(index: int, data: object) -> None:

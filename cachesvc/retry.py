@@ -96,7 +96,7 @@ class RetryingStore:
         """
         batches = aiter(self._inner.list(prefix))
         step = self._retry if isinstance(batches, PagedListing) else self._once
-        return _PatientListing(lambda: step(prefix, lambda: anext(batches, ())))
+        return _PatientListing(lambda: step(prefix, lambda: _next_batch(batches)))
 
     async def put(self, key: str, data: bytes) -> None:
         """Write a small object, whatever was there."""

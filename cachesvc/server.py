@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -54,6 +53,7 @@ _MIN_CHUNK_SIZE = 512
 _MAX_CARRIED = 4
 _MAX_CLIENTS = 4096
 _STALL_SECONDS = 30.0
+_ACCEPT_PAUSE_SECONDS = 0.1
 
 Topics = Mapping[str, Callable[[], Awaitable[dict[str, Any]]]]
 """What may be asked, and who answers."""
@@ -85,8 +85,14 @@ class CacheServer:
         with listener:
             while True:
                 await anyio.wait_readable(listener)
-                with suppress(BlockingIOError, ConnectionAbortedError):
+                try:
                     sock, _ = listener.accept()
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    log.warning("cannot take a client: %s", error)
+                    await anyio.sleep(_ACCEPT_PAUSE_SECONDS)
+                else:
                     self.tasks.start_soon(self._serve_client, sock)
 
     async def _serve_client(self, sock: socket.socket) -> None:
@@ -176,6 +182,9 @@ class _Connection:
             )
         except HeadraceError as error:
             self._sources[message.handle] = error
+        except Exception as error:
+            log.exception("cannot open an origin")
+            self._sources[message.handle] = CacheServiceError(f"cannot open the origin: {error!r}")
 
     def _wanted(self, message: Fill | Prefetch) -> Wanted:
         """Return what a message asks for; the identity of the object is computed here."""

@@ -73,7 +73,9 @@ class CacheService:
             cache = ChunkCache(self._committer, self._gate, tasks, self._metrics)
             prefetch = PrefetchQueue(cache, self._metrics)
             tasks.start_soon(prefetch.run)
-            tasks.start_soon(self._serve, self._server(cache, prefetch, tasks))
+            server = self._server(cache, prefetch, tasks)
+            self._listener = listen(self._config)
+            tasks.start_soon(self._serve, server)
             tasks.start_soon(self._watch_files)
             tasks.start_soon(self._await_signal)
             ready()
@@ -144,7 +146,7 @@ class CacheService:
         """Listen, and listen anew when the socket was taken away; clients that are here stay."""
         while True:
             with anyio.CancelScope() as self._listening:
-                await server.serve(listen(self._config))
+                await server.serve(self._listener)
 
     async def _watch_files(self) -> None:
         """Put back what was deleted: lock, socket and store."""
@@ -167,6 +169,7 @@ class CacheService:
             self._config.socket.unlink(missing_ok=True)
         if not self._config.socket.exists():
             log.warning("%s was deleted; listening anew", self._config.socket)
+            self._listener = listen(self._config)
             self._listening.cancel()
 
     def _restore_store(self) -> None:

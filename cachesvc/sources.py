@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio
 import msgpack
 
-from cachesvc.errors import HeadraceError
 from cachesvc.objectstore.origin import Origin
 from cachesvc.objectstore.protocol import ObjectStore
 
@@ -73,5 +71,8 @@ class Sources:
         """Close one store, in a bounded time."""
         store = self._open.pop(key).store
         del self._users[key]
-        with anyio.move_on_after(_CLOSE_SECONDS, shield=True), suppress(HeadraceError):
-            await store.aclose()
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            try:
+                await store.aclose()
+            except Exception:
+                log.exception("could not close the connections to %s", store.root)

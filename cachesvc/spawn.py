@@ -19,6 +19,7 @@ from cachesvc.chunk import MIB
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheBusyError, CacheServiceError
 from cachesvc.framesocket import connect, is_answered
+from cachesvc.lock import unusable_directory
 
 READY = "ready"
 
@@ -94,11 +95,15 @@ def service_pid(directory: Path) -> int | None:
 
 def _start(config: CacheConfig, deadline: float) -> None:
     """Start the service and wait for its word; it detaches itself, so that nobody must reap it."""
-    config.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        config.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log = _open_log(config.directory / "service.log")
+    except OSError as error:
+        raise unusable_directory(config, error) from error
     reader, writer = os.pipe()
     with os.fdopen(reader) as word:
         try:
-            with _open_log(config.directory / "service.log") as log:
+            with log:
                 process = subprocess.Popen(
                     [*service_command(config), str(writer)],
                     env=service_environment(),

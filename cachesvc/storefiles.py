@@ -6,10 +6,9 @@ The writer's side. Knows the marker's protocol and which files belong together; 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import MappingProxyType
 
 from cachesvc.chunk import MIB
 from cachesvc.config import CacheConfig
@@ -23,6 +22,8 @@ from cachesvc.layout import (
     pid_namespace,
     slabs_path,
     store_path,
+    throw_away,
+    trash_path,
     wipe,
 )
 from cachesvc.lmdbenv import Environment, open_writer, translated_errors, writing
@@ -37,11 +38,14 @@ from cachesvc.marker import (
     verdict,
     write_marker,
 )
-from cachesvc.slab import CLASSES, SlabClass
+from cachesvc.slab import CLASSES, PAGE_SIZE, SlabClass
 
 INDEX_BYTES_A_CHUNK = 1024
 """Room in the index for one record: some 100 bytes, in pages half full, and copies on write."""
 SPARE_BYTES = 64 * MIB
+MAX_KEPT_BACK = 16 * MIB
+COMPACT_SHARE = 8
+"""Free pages worth rewriting a file for: an eighth of the capacity."""
 
 
 class StoreFiles:
@@ -89,10 +93,50 @@ class StoreFiles:
         """Return the size of a class's file. It never shrinks: deleting leaves free pages in it."""
         return self._size_of(slabs_path(self._config.directory, slabs))
 
+    def free_size(self, slabs: SlabClass) -> int:
+        """Return how much a class's file can take in without growing.
+
+        The last two commits free pages that only the next ones may use: those are kept back.
+        """
+        pages = self.slabs[slabs].stat()
+        count = pages["branch_pages"] + pages["leaf_pages"] + pages["overflow_pages"]
+        used = count * PAGE_SIZE + min(self._config.size // 32, MAX_KEPT_BACK)
+        return max(0, self.file_size(slabs) - used)
+
+    def disk_free(self) -> int:
+        """Return what the file system has left for a user."""
+        with translated_errors(self._config.directory):
+            status = os.statvfs(self._config.directory)
+        return status.f_bavail * status.f_frsize
+
+    @property
+    def max_size(self) -> int:
+        """What the files of slabs may grow to: the capacity, and pages that are free for now."""
+        return self._config.size * 5 // 4 + SPARE_BYTES
+
     def total_size(self) -> int:
         """Return the size of all files."""
-        index = self._size_of(index_path(self._config.directory))
-        return index + sum(map(self.file_size, CLASSES))
+        return self.slabs_size() + self._size_of(index_path(self._config.directory))
+
+    def slabs_size(self) -> int:
+        """Return the size of the files of slabs."""
+        return sum(map(self.file_size, CLASSES))
+
+    def compact(self) -> bool:
+        """Give back the free pages of the class that has most of them; False if they are few.
+
+        A class whose chunks were all evicted for those of the other would keep its disk for ever.
+        Its readers must open anew: this is another generation.
+        """
+        slabs = max(CLASSES, key=self.free_size)
+        free = self.free_size(slabs)
+        if free * COMPACT_SHARE < self._config.size:
+            return False
+        if self.disk_free() - (self.file_size(slabs) - free) < self._config.free_floor:
+            return False  # the copy comes before the old file goes
+        with translated_errors(self._config.directory):
+            self._rewrite(slabs)
+        return True
 
     def _size_of(self, environment: Path) -> int:
         with translated_errors(environment):
@@ -118,24 +162,50 @@ class StoreFiles:
             index_path(self._config.directory), self._index_map_size(), readahead=True
         )
         undo.callback(env.close)
-        meta = read_meta(env) or new_meta(os.urandom(16))
-        self.slabs = MappingProxyType(
-            {slabs: self._open_slabs(slabs, meta.generation, undo) for slabs in CLASSES}
-        )
+        found = read_meta(env)
+        meta = found or new_meta(_new_generation())
+        self.slabs: Mapping[SlabClass, Environment] = {}
+        for slabs in CLASSES:
+            opened = self._open_slabs(slabs)
+            undo.callback(opened.close)
+            self.slabs = {**self.slabs, slabs: opened}
+            _require_generation(opened, meta.generation, is_new=found is None)
         self.index = Index(env, meta)
         self._crash_point("open.opened")
 
-    def _open_slabs(self, slabs: SlabClass, generation: bytes, undo: ExitStack) -> Environment:
+    def _open_slabs(self, slabs: SlabClass) -> Environment:
         path = slabs_path(self._config.directory, slabs)
-        env = open_writer(path, self._slabs_map_size(), readahead=False)
-        undo.callback(env.close)
-        with writing(env) as txn:
-            found = txn.get(GENERATION_KEY)
-            if found is None:
-                txn.put(GENERATION_KEY, generation)
-            elif found != generation:
-                raise CacheDamagedError(f"cache at {path} belongs to another index")
-        return env
+        return open_writer(path, self._slabs_map_size(), readahead=False)
+
+    def _rewrite(self, slabs: SlabClass) -> None:
+        """Replace a class's file by a copy without free pages, and begin a new generation.
+
+        A crash in between leaves environments of two generations, which the next start wipes.
+        """
+        path = slabs_path(self._config.directory, slabs)
+        copy = self._copied(self.slabs[slabs])
+        self._crash_point("compact.copied")
+        self.slabs[slabs].close()
+        throw_away(self._config.directory, path)
+        copy.rename(path)
+        self._crash_point("compact.swapped")
+        self.slabs = {**self.slabs, slabs: self._open_slabs(slabs)}
+        generation = _new_generation()
+        for env in self.slabs.values():
+            _write_generation(env, generation)
+        self._crash_point("compact.named")
+        self.index.begin_generation(generation)
+
+    def _copied(self, env: Environment) -> Path:
+        """Copy an environment to where it counts as thrown away until it is moved into place."""
+        copy = trash_path(self._config.directory)
+        copy.mkdir(mode=0o700)
+        try:
+            env.copy(str(copy), compact=True)
+        except BaseException:
+            empty_trash(self._config.directory)
+            raise
+        return copy
 
     def _close(self) -> None:
         for env in self.environments():
@@ -150,3 +220,22 @@ class StoreFiles:
     def _slabs_map_size(self) -> int:
         """Return twice the capacity: the map is sparse, and pages that readers pin cost room."""
         return 2 * self._config.size + SPARE_BYTES
+
+
+def _new_generation() -> bytes:
+    return os.urandom(16)
+
+
+def _write_generation(env: Environment, generation: bytes) -> None:
+    with writing(env) as txn:
+        txn.put(GENERATION_KEY, generation)
+
+
+def _require_generation(env: Environment, generation: bytes, *, is_new: bool) -> None:
+    """Refuse slabs that belong to another index, or that are gone while their index is there."""
+    with writing(env) as txn:
+        found = txn.get(GENERATION_KEY)
+    if found is None and is_new:
+        _write_generation(env, generation)
+    elif found != generation:
+        raise CacheDamagedError(f"cache at {env.path()} belongs to another index")

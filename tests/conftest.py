@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from tests.fakes.faultproxy import FaultProxy, fault_proxy
+from tests.node import Node, new_node
 from tests.seaweed import SeaweedServer, seaweed
 
 
@@ -29,3 +30,10 @@ def s3_proxy(s3_server: SeaweedServer) -> Iterator[FaultProxy]:
     """A proxy before the S3 server that can be told to fail."""
     with fault_proxy(s3_server.endpoint) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    """A machine of this test's own: no mounts, an empty cache. It must leave nothing behind."""
+    with new_node() as made:
+        yield made

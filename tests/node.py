@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cachesvc.spawn import service_pid
 from vfs.mount import unmount
 from vfs.mountinfo import mount_table
 from vfs.process import is_alive, wait_for_end
@@ -23,12 +24,14 @@ HEADRACE = Path(sys.executable).with_name("headrace")
 
 
 class Node:
-    """Everything that commands leave behind lies below one directory and ends with `close`."""
+    """All that its commands leave behind lies below one directory and ends with `close`."""
 
     def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
         """Use *directory*, which must exist, for the cache, the live state and the mountpoints."""
         self.directory = directory
         self.cache = directory / "cache"
+        self.scratch = directory / "tmp"
+        self.scratch.mkdir()
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("AWS_")},
             "AWS_CONFIG_FILE": "/nonexistent",
@@ -36,8 +39,8 @@ class Node:
             **(environment or {}),
             "HEADRACE_CACHE_DIR": str(self.cache),
             "HEADRACE_RUNTIME_DIR": str(directory / "run"),
+            "TMPDIR": str(self.scratch),
         }
-        self._pids: set[int] = set()
 
     def run(self, *words: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
         """Run `headrace *words*` and check its exit code."""
@@ -65,8 +68,12 @@ class Node:
         mountpoint = self.directory / name
         mountpoint.mkdir()
         self.run("mount", source, mountpoint, *words)
-        self.processes()
         return mountpoint
+
+    def umount(self, mountpoint: Path) -> None:
+        """Take a mount off, as its user would, and remove the directory."""
+        self.run("umount", mountpoint)
+        mountpoint.rmdir()
 
     def mounts(self) -> list[dict[str, Any]]:
         """Return what `headrace list --json` says."""
@@ -74,13 +81,12 @@ class Node:
         return rows
 
     def processes(self) -> dict[str, list[int]]:
-        """Return the pids by role, and remember them all for `close`."""
+        """Return the pids by role, as `headrace list` tells them."""
         found: dict[str, list[int]] = {"supervisor": [], "worker": [], "cachesvc": []}
         for row in self.mounts():
             found["supervisor"] += [row["supervisor"]] if row["supervisor"] else []
             found["worker"] += row["workers"]
             found["cachesvc"] += [row["cachesvc"]] if row["cachesvc"] else []
-        self._pids.update(*found.values())
         return found
 
     def kill(self, role: str) -> int:
@@ -90,21 +96,77 @@ class Node:
         wait_for_end(pid, 10)
         return pid
 
+    @contextmanager
+    def stopped(self, role: str) -> Iterator[None]:
+        """Let no process of that role do anything for the length of a block."""
+        pids = self.processes()[role]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    def log(self) -> str:
+        """Return what the supervisors and workers of the live mounts have logged."""
+        logs = (self.directory / "run").glob("mounts/*/log")
+        return "".join(path.read_text(errors="replace") for path in logs)
+
+    def leave(self) -> list[str]:
+        """End all as a tidy user would, and return what is there that should not be."""
+        for row in self.mounts():
+            self.run("umount", row["mountpoint"])
+        service = service_pid(self.cache)
+        if service is not None:
+            os.kill(service, signal.SIGTERM)
+            wait_for_end(service, 10)
+        return [
+            *(f"mount at {path}" for path in self._mountpoints()),
+            *(f"process {pid}: {_command_of(pid)}" for pid in self._pids()),
+            *(f"file {path}" for path in self.scratch.rglob("*")),
+            *(f"state {path}" for path in (self.directory / "run").glob("mounts/*")),
+        ]
+
     def close(self) -> None:
-        """Unmount, stop every process, and remove the directory, whatever state a test left them
-        in.
-        """
-        pids = self._pids | set().union(*self.processes().values())
-        for info in reversed(mount_table()):
-            if info.mountpoint.is_relative_to(self.directory):
-                unmount(info.mountpoint, lazy=True)
+        """Take down everything in whatever state a test left it, and remove the directory."""
+        pids = self._pids()
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        for mountpoint in self._mountpoints():
+            unmount(mountpoint, lazy=True)
         for pid in pids:
             _stop(pid)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        shutil.rmtree(self.directory)
+
+    def _mountpoints(self) -> list[Path]:
+        mounts = [info.mountpoint for info in reversed(mount_table())]
+        return [path for path in mounts if path.is_relative_to(self.directory)]
+
+    def _pids(self) -> list[int]:
+        """Return everything that runs with this node's environment, whoever started it."""
+        mark = f"HEADRACE_RUNTIME_DIR={self.directory / 'run'}".encode()
+        pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+        return [pid for pid in pids if is_alive(pid) and mark in _environment_of(pid)]
+
+
+def _environment_of(pid: int) -> list[bytes]:
+    return _proc_words(pid, "environ")
+
+
+def _command_of(pid: int) -> str:
+    return b" ".join(_proc_words(pid, "cmdline")).decode(errors="replace")[:200]
+
+
+def _proc_words(pid: int, name: str) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def _stop(pid: int) -> None:
-    for number, seconds in ((signal.SIGCONT, 0.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+    for number, seconds in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
         if not is_alive(pid):
             return
         os.kill(pid, number)
@@ -113,9 +175,11 @@ def _stop(pid: int) -> None:
 
 @contextmanager
 def new_node(environment: Mapping[str, str] | None = None) -> Iterator[Node]:
-    """Give a node for the length of a block, and leave nothing of it behind."""
+    """Give a node for the length of a block; fail when its own commands cannot tidy it up."""
     node = Node(Path(tempfile.mkdtemp(prefix="headrace-test-")), environment)
     try:
         yield node
+        left = node.leave()
     finally:
         node.close()
+    assert left == []

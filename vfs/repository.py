@@ -11,12 +11,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cachesvc.errors import ObjectChangedError, ObjectMissingError
+from cachesvc.errors import ObjectMissingError
 from cachesvc.objectstore.origin import Origin
 from cachesvc.objectstore.protocol import ObjectStore
 from vfs.dataset import opened
-from vfs.errors import AmbiguousSnapshotError, ManifestDamagedError, SnapshotMissingError
+from vfs.errors import AmbiguousSnapshotError, SnapshotMissingError
 from vfs.refs import REF_NAME, SNAPSHOT_ID, Ref, StoredRef, move_ref, read_ref, read_refs
+from vfs.storesource import StoreSource
 from vfs.superblock import Superblock
 from vfs.tree import Tree
 
@@ -30,26 +31,6 @@ class StoredSnapshot:
 
     snapshot_id: str
     manifest_size: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSource:
-    """The bytes of one stored manifest, read straight from the store."""
-
-    store: ObjectStore
-    key: str
-    size: int
-
-    async def read(self, start: int, stop: int) -> bytes:
-        """Return the bytes `[start, stop)`, fewer where the manifest ends."""
-        stop = min(stop, self.size)
-        if start >= stop:
-            return b""
-        try:
-            return await self.store.get_range(self.key, start, stop, None)
-        except ObjectChangedError as exc:
-            place = f"{self.store.root}/{self.key}"
-            raise ManifestDamagedError(f"{place} is truncated: publish the dataset again") from exc
 
 
 class Repository:

@@ -8,10 +8,9 @@ write.
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,15 +22,15 @@ from cachesvc.errors import ObjectMissingError, UsageError
 from cachesvc.objectstore.protocol import ObjectStore
 from vfs.builder import ManifestBuilder, SnapshotInfo, Written
 from vfs.dataset import DEFAULT_REF, DEFAULT_REPOSITORY, Dataset, opened
-from vfs.errors import ManifestError, ScratchError, SourceEmptyError, SourceNamesError
+from vfs.errors import ManifestError, SourceEmptyError, SourceNamesError
 from vfs.hashing import chunk_hashes
 from vfs.listing import Listed, ListedKind, Listing
 from vfs.locallisting import LocalListing
 from vfs.names import Skipped
 from vfs.objectlisting import ObjectListing
-from vfs.refs import StoredRef, check_ref_name, new_ref
+from vfs.refs import Ref, StoredRef, check_ref_name, new_ref
 from vfs.repository import Repository, StoredSnapshot
-from vfs.spool import Spool
+from vfs.spool import Spool, scratch_space, temporary_path
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +69,14 @@ class PublishOptions:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What came of it. `moved` is false when the ref already named the same content."""
+    """What came of it. `moved` is false when the ref already named the same content.
+
+    `written` tells of the source as it was found; `snapshot_id` and `manifest_size` are of the
+    snapshot that the ref names now.
+    """
 
     snapshot_id: str
+    manifest_size: int
     ref: str
     moved: bool
     written: Written
@@ -113,25 +117,30 @@ class Publication:
         """List, write, upload, move; the ref as it is now is the one that this run builds on."""
         base = await self._repository.ref(self._options.ref)
         with scratch_space(), closing(Spool()) as spool, temporary_path() as manifest:
-            started = time.monotonic()
-            await self._list(spool)
-            listing_seconds = time.monotonic() - started
+            listing_seconds = await self._list(spool)
             builder = await self._build(spool)
             written = await self._write(builder, manifest, base)
-            moved = not await self._is_current(written, base)
-            if moved:
-                await self._name(written, manifest, base)
-        snapshot_id = written.snapshot_id if moved or base is None else base.ref.snapshot_id
-        skipped = self._listing.skipped
-        return Published(snapshot_id, self._options.ref, moved, written, skipped, listing_seconds)
+            unmoved = await self._unmoved(written, base)
+            ref = unmoved or await self._name(written, manifest, base)
+        return Published(
+            snapshot_id=ref.snapshot_id,
+            manifest_size=ref.manifest_size,
+            ref=ref.name,
+            moved=unmoved is None,
+            written=written,
+            skipped=self._listing.skipped,
+            listing_seconds=listing_seconds,
+        )
 
-    async def _list(self, spool: Spool) -> None:
+    async def _list(self, spool: Spool) -> float:
+        started = time.monotonic()
         self._progress.begin(Step.LIST, None)
         async for batch in self._listing.batches():
             spool.append(batch)
             self._progress.advance(len(batch))
         if not spool.entry_count:
             raise SourceEmptyError(f"{self._store.root} holds no objects: check the URL")
+        return time.monotonic() - started
 
     async def _build(self, spool: Spool) -> ManifestBuilder:
         builder = ManifestBuilder()
@@ -170,25 +179,27 @@ class Publication:
         )
         return await anyio.to_thread.run_sync(builder.write, path, info)
 
-    async def _is_current(self, written: Written, base: StoredRef | None) -> bool:
-        """Say whether the ref already names this very content of this very source."""
+    async def _unmoved(self, written: Written, base: StoredRef | None) -> Ref | None:
+        """Return the ref if it names this very content of this very source already."""
         if base is None:
-            return False
+            return None
         found = StoredSnapshot(base.ref.snapshot_id, base.ref.manifest_size)
         try:
             current = (await self._repository.open_found(found)).superblock
         except (ManifestError, ObjectMissingError) as exc:
             log.warning("%s cannot be compared with: %s", base.ref.account, exc)
-            return False
-        return (current.source, current.root_digest) == (self._store.root, written.root_digest)
+            return None
+        same = (current.source, current.root_digest) == (self._store.root, written.root_digest)
+        return base.ref if same else None
 
-    async def _name(self, written: Written, path: Path, base: StoredRef | None) -> None:
+    async def _name(self, written: Written, path: Path, base: StoredRef | None) -> Ref:
         self._progress.begin(Step.UPLOAD, None)
         snapshot = StoredSnapshot(written.snapshot_id, written.size)
         await self._repository.add(snapshot, path)
         previous = None if base is None else base.ref.snapshot_id
         ref = new_ref(self._options.ref, snapshot.snapshot_id, snapshot.manifest_size, previous)
         await self._repository.move(base, ref)
+        return ref
 
 
 def add_entries(
@@ -223,19 +234,3 @@ def repository_inside(dataset: Dataset) -> Iterator[bytes]:
         )
     if repository.startswith(source + "/"):
         yield repository[len(source) + 1 :].encode("utf-8", "surrogateescape")
-
-
-@contextmanager
-def scratch_space() -> Iterator[None]:
-    """Turn what goes wrong with temporary files into an error that says so."""
-    try:
-        yield
-    except OSError as exc:
-        raise ScratchError(f"temporary files: {exc}; make room or set TMPDIR") from exc
-
-
-@contextmanager
-def temporary_path() -> Iterator[Path]:
-    """Give a path to an unlinked temporary file: however this process ends, it is gone."""
-    with tempfile.TemporaryFile(prefix="headrace-manifest-") as file:
-        yield Path(f"/proc/self/fd/{file.fileno()}")

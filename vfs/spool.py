@@ -1,11 +1,14 @@
-"""A listing parked on disk between finding the files and writing the manifest."""
+"""What publishing parks on disk, listing and manifest, in files that are gone when it ends."""
 
 from __future__ import annotations
 
 import pickle
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
+from vfs.errors import ScratchError
 from vfs.listing import Listed, ListedKind
 
 
@@ -39,3 +42,19 @@ class Spool:
         self._file.seek(0)
         for _ in range(self._batch_count):
             yield [Listed._make(entry) for entry in pickle.load(self._file)]
+
+
+@contextmanager
+def scratch_space() -> Iterator[None]:
+    """Turn what goes wrong with temporary files into an error that says so."""
+    try:
+        yield
+    except OSError as exc:
+        raise ScratchError(f"temporary files: {exc}; make room or set TMPDIR") from exc
+
+
+@contextmanager
+def temporary_path() -> Iterator[Path]:
+    """Give a path to an unlinked temporary file: however this process ends, it is gone."""
+    with tempfile.TemporaryFile(prefix="headrace-manifest-") as file:
+        yield Path(f"/proc/self/fd/{file.fileno()}")

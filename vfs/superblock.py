@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from cachesvc.errors import UsageError
 from vfs.errors import ManifestDamagedError, ManifestForeignError, ManifestNewerError
 
 MAGIC: Final = b"headrace"
@@ -65,8 +66,13 @@ class Superblock:
 
 
 def superblock_size(source: str, message: str) -> int:
-    """Return the size of a superblock with these texts."""
-    return _TEXTS_AT + len(_encode_text(source)) + len(_encode_text(message))
+    """Return the size of a superblock with these texts. Raises UsageError when it is too large."""
+    size = _TEXTS_AT + len(_encode_text(source)) + len(_encode_text(message))
+    if size > SUPERBLOCK_SIZE_LIMIT:
+        raise UsageError(
+            f"the message is too long: keep it below {SUPERBLOCK_SIZE_LIMIT >> 11} KiB"
+        )
+    return size
 
 
 def encode_superblock(block: Superblock) -> bytes:

@@ -132,31 +132,35 @@ class Tree:
 
     def path_of_nowait(self, position: int) -> bytes | None:
         """Return the path from the root, or None when not all of its pages are in memory."""
-        try:
-            return self._path_of(position)
-        except NotInMemoryError:
-            return None
+        names = []
+        inode = self.inode_nowait(position)
+        while inode is not None and inode.position != ROOT_POSITION:
+            names.append(inode.name)
+            parent = self.inode_nowait(inode.parent)
+            inode = parent and self._claiming(parent, inode)
+        return None if inode is None else b"/".join(reversed(names))
 
     async def path_of(self, position: int) -> bytes:
-        """Return the path from the root, `b""` for the root itself."""
-        return await self._loading(lambda: self._path_of(position))
+        """Return the path from the root, `b""` for the root itself.
 
-    def _path_of(self, position: int) -> bytes:
+        Climbs one inode at a time, so that a path may lie on more pages than memory holds.
+        """
         names = []
-        inode = self._inode(position)
+        inode = await self.inode(position)
         while inode.position != ROOT_POSITION:
             names.append(inode.name)
-            parent = self._inode(inode.parent)  # always a lower position: see decode_inode
-            first, stop = self._range(parent)
-            if not first <= inode.position < stop:
-                raise _misplaced(inode.position)
-            inode = parent
+            inode = self._claiming(await self.inode(inode.parent), inode)
         return b"/".join(reversed(names))
 
-    def _inode(self, position: int) -> Inode:
-        self._check_position(position)
-        number, index = divmod(position - 1, PAGE_RECORDS)
-        return decode_inode(self._inodes.demand_page(number), index, position)
+    def _claiming(self, parent: Inode, child: Inode) -> Inode:
+        """Return *parent*, which must count *child* among its children.
+
+        Climbing ends: `decode_inode` has seen that a parent's position is lower than its child's.
+        """
+        first, stop = self._range(parent)
+        if not first <= child.position < stop:
+            raise _misplaced(child.position)
+        return parent
 
     # By name
 

@@ -33,4 +33,4 @@ async def private_snapshot(
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     private = replace(dataset, repository=parse_origin(str(directory)))
     published = await publish(private, PublishOptions(DEFAULT_REF), progress)
-    return private, StoredSnapshot(published.snapshot_id, published.written.size)
+    return private, StoredSnapshot(published.snapshot_id, published.manifest_size)

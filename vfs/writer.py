@@ -93,11 +93,11 @@ class TableWriter:
 
     def add_page(self, raw: bytes | bytearray, first_name: bytes = b"") -> None:
         """Take the next page."""
-        if len(raw) > PAGE_SIZE_LIMIT:
+        packed = pack_page(raw)
+        if max(len(raw), len(packed)) > PAGE_SIZE_LIMIT:
             raise InvalidNameError(
                 f"names and versions near {first_name!r} are too long to publish"
             )
-        packed = pack_page(raw)
         self._pages.append(packed)
         self._entries.append(PageEntry(len(packed), digest_of(packed), first_name))
         if len(self._pages) == GROUP_SIZE:

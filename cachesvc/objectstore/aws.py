@@ -34,7 +34,8 @@ def resolve_s3_options(
 
 
 def _session(options: Mapping[str, str], environ: Mapping[str, str]) -> Session:
-    session = Session()
+    profile = options.get("profile") or environ.get("AWS_PROFILE") or None
+    session = Session(session_vars={"profile": (None, None, profile, None)})
     home = environ.get("HOME", "~")
     files = {
         "config_file": environ.get("AWS_CONFIG_FILE", f"{home}/.aws/config"),
@@ -42,9 +43,6 @@ def _session(options: Mapping[str, str], environ: Mapping[str, str]) -> Session:
     }
     for name, path in files.items():
         session.set_config_variable(name, path)
-    profile = options.get("profile") or environ.get("AWS_PROFILE")
-    if profile:
-        session.set_config_variable("profile", profile)
     try:
         session.get_scoped_config()
     except ProfileNotFound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import re
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
@@ -14,6 +15,7 @@ from obstore.store import S3Store
 
 from cachesvc.errors import StoreError
 from cachesvc.objectstore.moment import nanoseconds
+from cachesvc.objectstore.native_threads import let_native_threads_leave
 from cachesvc.objectstore.origin import Origin
 from cachesvc.objectstore.protocol import Condition, IfAbsent, ObjectInfo
 from cachesvc.objectstore.s3_address import S3Address, quoted, unquoted
@@ -36,6 +38,8 @@ WRONG_REGION = "redirect without LOCATION"
 """How obstore reports the 301 of a bucket that lies in another region."""
 OBSTORE_ERRORS = (BaseError, OSError, ValueError)
 """What obstore raises: its own tree, FileNotFoundError for 404, ValueError for odd paths."""
+
+atexit.register(let_native_threads_leave)
 
 
 class ObstoreStore:

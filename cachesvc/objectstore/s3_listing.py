@@ -1,7 +1,7 @@
 """The fast S3 listing: signed by botocore, sent by aiohttp, parsed by expat.
 
-Neither engine does: s3fs needs 9.9 s of CPU for 100,000 keys; obstore needs 0.4 s, but gives up at
-the first key with a control character or with "//" and drops the last slash of "dir/".
+CPU for 10,000 keys: 0.17 s here, 0.06 s in obstore, 0.9 s in s3fs. Not obstore's: it gives
+up at the first key with a control character or with "//", and drops the last slash of "dir/".
 """
 
 from __future__ import annotations

@@ -212,10 +212,6 @@ def test_many_requests_share_a_large_pool(
         async with anyio.create_task_group() as tasks:
             for _ in range(40):
                 tasks.start_soon(store.get, "a")
-            with anyio.fail_after(30):
-                while s3_proxy.count("GET", "/a") < 40:
-                    await anyio.sleep(0.02)
-            tasks.cancel_scope.cancel()
         assert s3_proxy.connections >= 40
 
     play(proxied, s3_url, {"engine": engine}, scenario)

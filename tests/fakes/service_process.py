@@ -1,4 +1,4 @@
-"""Real cache services that start in a moment: forked from a process that has imported everything."""
+"""Real cache services that start in a moment: forks of a process that has imported everything."""
 
 from __future__ import annotations
 
@@ -52,6 +52,14 @@ class ServiceZygote:
         """End the service without any warning."""
         os.kill(self.pid, signal.SIGKILL)
 
+    def suspend(self) -> None:
+        """Let the service hang."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def wait(self) -> None:
+        """Wait until the service, which was told to end, has let go of its directory."""
+        _locked(self.config).close()
+
 
 @contextmanager
 def service_zygote(config: CacheConfig) -> Iterator[ServiceZygote]:
@@ -91,6 +99,7 @@ def main() -> None:
 
 def _serve(config: CacheConfig, writer: int) -> None:
     """Serve until killed or told to stop; say on *writer* how the start went."""
+
     def tell(word: str) -> None:
         os.write(writer, f"{word}\n".encode())
         os.close(writer)

@@ -120,6 +120,21 @@ def test_recovery_cut_short_is_done_again(config: CacheConfig) -> None:
     assert found_in(config) == []
 
 
+@pytest.mark.parametrize("point", ["compact.copied", "compact.swapped", "compact.named"])
+def test_a_death_while_rewriting_a_file_leaves_nothing_wrong(
+    config: CacheConfig, point: str
+) -> None:
+    def rewrite() -> None:
+        store = ChunkStore(config, killed_at(point))
+        store.put([new_chunk(str(number), MIB) for number in range(20)])
+        store.delete([chunk_of(str(number), MIB) for number in range(18)])
+        store._files.compact()
+
+    assert in_child(rewrite) == -signal.SIGKILL
+    assert found_in(config) in ([], [("18", MIB), ("19", MIB)])
+    assert not list(config.directory.glob("trash*"))
+
+
 def churn(config: CacheConfig, seed: int, ready: int) -> NoReturn:
     """Put and delete for ever, a few chunks at a time."""
     rng = random.Random(seed)

@@ -96,6 +96,7 @@ def race(sources: Path, repository: str, environ: Mapping[str, str]) -> None:
             for each in publishers:
                 each.say()
             answers = [each.answer() for each in publishers]
+            assert all(answer.startswith(("won ", "lost ")) for answer in answers)
             won += [answer.removeprefix("won ") for answer in answers if answer.startswith("won")]
             lost = [answer for answer in answers if answer.startswith("lost")]
             assert len(lost) < PUBLISHERS

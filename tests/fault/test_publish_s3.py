@@ -26,6 +26,7 @@ from vfs.repository import opened_repository
 from vfs.snapshot import Published, PublishOptions, publish
 
 BODY = b"body"
+LISTED_NS = 1_704_067_200 * 10**9
 BODY_ETAG = "841a2d689ad86bd1611447453c22c6fc"
 
 
@@ -186,5 +187,9 @@ def test_keys_that_real_servers_refuse_are_skipped_and_never_escape(
         SkipReason.LONG_COMPONENT: 1,
         SkipReason.MARKER_CONTENT: 1,
     }
-    files = {path for path, inode in inodes(dataset).items() if inode.kind is Kind.FILE}
+    found = inodes(dataset)
+    files = {path for path, inode in found.items() if inode.kind is Kind.FILE}
     assert files == {b"a/b", b"dots/...", b"z"}
+    for directory in (b"d/marker", b"a"):  # its marker's time, and that of its newest child
+        assert found[directory].mtime_ns == LISTED_NS
+        assert found[directory].mode == 0o755

@@ -31,14 +31,17 @@ def test_a_failing_test_leaves_no_server_and_no_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    descriptor = -1
-    with pytest.raises(ZeroDivisionError), seaweed() as server:
-        descriptor = os.pidfd_open(server.pid)
-        raise ZeroDivisionError
-    try:
-        assert is_gone(descriptor)
-    finally:
-        os.close(descriptor)
+    descriptors: list[int] = []
+
+    def fail() -> None:
+        with seaweed() as server:
+            descriptors.append(os.pidfd_open(server.pid))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert is_gone(descriptors[0])
+    os.close(descriptors[0])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""The `headrace` command: finds its sub-commands by entry point and turns errors into one line and an exit code."""
+"""The `headrace` command: finds sub-commands by entry point, makes errors one line and a code."""
 
 from __future__ import annotations
 

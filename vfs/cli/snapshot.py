@@ -90,7 +90,7 @@ def as_document(published: Published) -> dict[str, Any]:
         "directories": written.directory_count,
         "symlinks": written.symlink_count,
         "bytes": written.total_bytes,
-        "manifest_bytes": written.size,
+        "manifest_bytes": published.manifest_size,
         "listing_seconds": round(published.listing_seconds, 3),
         "skipped": {reason.name.lower(): n for reason, n in published.skipped.counts.items()},
     }

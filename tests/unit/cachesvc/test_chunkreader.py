@@ -135,6 +135,17 @@ def test_a_reader_of_replaced_files_is_stale_and_reads_on(
     store.close()
 
 
+def test_a_reader_of_a_rewritten_file_is_stale_and_opens_anew(
+    store: ChunkStore, config: CacheConfig, reader: ReaderProcess
+) -> None:
+    store.put([new_chunk(str(number), MIB) for number in range(20)])
+    store.delete([chunk_of(str(number), MIB) for number in range(18)])
+    assert store._files.compact()
+    assert reader.stale()
+    assert reader.open(config.directory) == store.generation
+    assert reader.read([span_of("19", MIB)]) == bytes_of("19", MIB)
+
+
 def test_a_reader_follows_a_map_that_grew(config: CacheConfig, reader: ReaderProcess) -> None:
     small = CacheConfig(config.directory, size=1 * MIB, free_floor=0)
     ChunkStore(small).close()

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cachesvc import chunkstore
+from cachesvc import storefiles
 from cachesvc.chunk import MIB
 from cachesvc.chunkstore import ChunkState, ChunkStore
 from cachesvc.config import CacheConfig
@@ -14,7 +15,9 @@ from cachesvc.layout import index_path, slabs_path
 from cachesvc.lmdbenv import writing
 from cachesvc.marker import Marker, Phase, crash_log_path, read_marker, write_marker
 from cachesvc.slab import CLASSES, SMALL, class_of, slab_keys, stored_size
+from cachesvc.storefiles import StoreFiles
 from tests.fakes.chunks import bytes_of, chunk_of, new_chunk
+from tests.fakes.store_check import die, require_sound
 
 LENGTHS = (1, 4080, 4081, 64 * 1024, 64 * 1024 + 1, 128 * 1024, 300_000, 4 * MIB)
 
@@ -35,13 +38,8 @@ def abandoned(config: CacheConfig) -> ChunkStore:
     """Return a store whose files are closed as if its process had died."""
     store = ChunkStore(config)
     store.put([new_chunk("a", 5000), new_chunk("b", 300_000)])
-    kill(store)
+    die(store)
     return store
-
-
-def kill(store: ChunkStore) -> None:
-    for env in store._files.environments():
-        env.close()
 
 
 def spoil(store: ChunkStore, name: str, length: int) -> None:
@@ -174,7 +172,7 @@ def test_an_unverified_chunk_with_wrong_bytes_is_replaced_by_put(config: CacheCo
     store = ChunkStore(config)
     store.put([new_chunk("a", 5000)])
     spoil(store, "a", 5000)
-    kill(store)
+    die(store)
     store = ChunkStore(config)
     store.put([new_chunk("a", 5000)])
     assert store.read(chunk_of("a", 5000)) == bytes_of("a", 5000)
@@ -205,7 +203,7 @@ def test_a_second_abort_in_a_row_begins_anew(config: CacheConfig) -> None:
         crash_log_path(config.directory).write_text("Fatal Python error: Aborted")
         store = ChunkStore(config)
         assert store.usage().chunk_count == expected
-        kill(store)
+        die(store)
 
 
 def test_the_marker_says_dirty_while_the_store_is_open(config: CacheConfig) -> None:
@@ -276,7 +274,7 @@ def test_pages_that_are_free_already_may_be_used_below_the_floor(
     store = ChunkStore(config)
     store.put([new_chunk("a", 4 * MIB)])
     store.delete([chunk_of("a", 4 * MIB)])
-    monkeypatch.setattr(chunkstore, "_free_bytes", lambda _: -1)
+    monkeypatch.setattr(StoreFiles, "disk_free", lambda _: -1)
     store.put([new_chunk("b", 2 * MIB)])
     store.close()
 
@@ -285,7 +283,7 @@ def test_a_put_that_finds_no_room_stores_none_of_its_chunks(
     store: ChunkStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = iter([100 * MIB, -1])
-    monkeypatch.setattr(chunkstore, "_free_bytes", lambda _: next(free))
+    monkeypatch.setattr(StoreFiles, "disk_free", lambda _: next(free))
     with pytest.raises(CacheFullError):
         store.put([new_chunk(str(number), 4 * MIB) for number in range(6)])
     assert store.usage().chunk_count == 0
@@ -302,6 +300,42 @@ def test_a_second_store_in_one_process_is_refused(store: ChunkStore, config: Cac
     with pytest.raises(CacheUnusableError):
         ChunkStore(config)
     assert store.usage().chunk_count == 0
+
+
+@pytest.mark.parametrize(("first", "second"), [(60_000, 2 * MIB), (2 * MIB, 60_000)])
+def test_disk_used_by_chunks_of_one_class_is_given_back_for_the_other(
+    config: CacheConfig, monkeypatch: pytest.MonkeyPatch, first: int, second: int
+) -> None:
+    monkeypatch.setattr(storefiles, "SPARE_BYTES", 4 * MIB)
+    capacity = 24 * MIB
+    store = ChunkStore(CacheConfig(config.directory, size=capacity, free_floor=0))
+    generation = store.generation
+    for length in (first, second):
+        for number in range(capacity // stored_size(length)):
+            delete_oldest_over(store, capacity - stored_size(length))
+            store.put([new_chunk(f"{length} {number}", length)])
+    require_sound(store)
+    assert store.usage().file_bytes < 1.5 * capacity
+    assert store.generation != generation
+    store.close()
+
+
+def delete_oldest_over(store: ChunkStore, size: int) -> None:
+    for stored in store.scan():
+        if store.usage().slab_bytes <= size:
+            return
+        store.delete([stored.chunk])
+
+
+@pytest.mark.parametrize("part", ["small", "large"])
+def test_an_environment_that_is_gone_takes_the_others_with_it(
+    config: CacheConfig, part: str
+) -> None:
+    abandoned(config)
+    shutil.rmtree(config.directory / "store" / part)
+    store = ChunkStore(config)
+    assert store.usage().chunk_count == 0
+    store.close()
 
 
 def test_three_times_the_capacity_of_mixed_chunks_passes_through(config: CacheConfig) -> None:

@@ -7,6 +7,7 @@ import tracemalloc
 
 import pytest
 
+from cachesvc.errors import UsageError
 from tests.fakes.manifests import (
     INFO,
     Directory,
@@ -205,6 +206,11 @@ def test_an_etag_that_is_absurdly_long_is_refused_rather_than_written_unreadably
     builder.add_file(b"a", 1, 0, 0o644, "x" * (17 << 20))
     with pytest.raises(InvalidNameError, match="too long"):
         written(builder)
+
+
+def test_a_message_that_no_superblock_holds_is_refused() -> None:
+    with pytest.raises(UsageError, match="message is too long"):
+        written(ManifestBuilder(), SnapshotInfo("file:///data", 1, "x" * (1 << 16)))
 
 
 def test_memory_is_less_than_150_bytes_and_the_name_for_each_file() -> None:

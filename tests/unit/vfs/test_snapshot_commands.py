@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,6 +72,29 @@ def test_snapshot_prints_the_id_alone_on_stdout(run: Run, source: Path) -> None:
     assert outcome.code == 0
     assert re.fullmatch(r"[0-9a-f]{40}\n", outcome.out)
     assert "main is now this snapshot of 100 files" in outcome.err
+
+
+def test_snapshot_draws_a_bar_on_a_terminal_and_keeps_stdout_clean(source: Path) -> None:
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-c", "from vfs.cli import main; main()", "snapshot", str(source)]
+    environ = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environ) as process:
+        os.close(theirs)
+        drawn = b"".join(iter(lambda: read_terminal(ours), b""))
+        out = process.communicate()[0]
+    os.close(ours)
+    assert re.fullmatch(rb"[0-9a-f]{40}\n", out)
+    assert b"listing" in drawn
+    assert b"\x1b[" in drawn
+    assert b"main is now this snapshot" in drawn
+
+
+def read_terminal(terminal: int) -> bytes:
+    """Read what was drawn; nothing more when the other side is closed, which reads as EIO."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        return b""
 
 
 def test_snapshot_says_that_nothing_changed(run: Run, source: Path) -> None:

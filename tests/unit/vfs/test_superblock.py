@@ -1,4 +1,4 @@
-"""The superblock: what goes in comes out, and what is no superblock is refused by the right name."""
+"""The superblock: what goes in comes out, and what is none is refused by the right name."""
 
 from __future__ import annotations
 

@@ -150,7 +150,9 @@ def test_what_is_in_memory_is_answered_without_waiting(big: bytes) -> None:
         assert tree.lookup_nowait(parent, b"04000") == expected
         assert tree.lookup_nowait(parent, b"04000x") is None
         assert tree.inode_nowait(expected.position) == expected
-        assert (tree.children_nowait(parent, 4000) or [None])[0] == expected
+        batch = tree.children_nowait(parent, 4000)
+        assert batch is not None
+        assert batch[0] == expected
 
     asked(big, question)
 
@@ -176,6 +178,23 @@ def test_pages_in_memory_are_bounded_and_answers_stay_right(big: bytes) -> None:
         return len(found)
 
     assert asked(big, question, cache_size=limit) == BIG + 2
+
+
+def test_a_path_may_lie_on_more_pages_than_memory_holds() -> None:
+    path = b"/".join([b"d"] * 3000)
+
+    async def question(tree: Tree) -> bytes:
+        assert tree.path_of_nowait(3001) is None
+        return await tree.path_of(3001)
+
+    assert asked(manifest_of({path: Directory()}), question, cache_size=1) == path
+
+
+def test_a_path_in_memory_is_answered_without_waiting() -> None:
+    async def question(tree: Tree) -> bytes | None:
+        return tree.path_of_nowait((await resolved(tree, b"d/e/c")).position)
+
+    assert asked(manifest_of(SMALL), question) == b"d/e/c"
 
 
 def test_another_snapshot_than_the_one_asked_for_is_refused() -> None:
@@ -206,7 +225,10 @@ def test_the_hashes_of_a_files_chunks_come_back_by_number() -> None:
     asked(manifest_of(nodes), question)
 
 
-def packed_manifest(extent: Extent = Extent(1, 4, 6)) -> bytes:
+WITHIN = Extent(1, 4, 6)
+
+
+def packed_manifest(extent: Extent = WITHIN) -> bytes:
     builder = ManifestBuilder()
     builder.add_object(Place.SOURCE, "whole.bin", 100, None)
     builder.add_object(Place.REPOSITORY, "packs/1", 10, "etag", (7).to_bytes(8, "little"))
@@ -218,7 +240,7 @@ def packed_manifest(extent: Extent = Extent(1, 4, 6)) -> bytes:
 def test_a_packed_file_leads_to_its_object_and_the_objects_hashes() -> None:
     async def question(tree: Tree) -> None:
         inode = await resolved(tree, b"small")
-        assert inode.extents == (Extent(1, 4, 6),)
+        assert inode.extents == (WITHIN,)
         stored = await tree.object_of(inode.extents[0])
         assert stored == StoredObject(Place.REPOSITORY, "packs/1", 10, "etag", 1)
         assert await tree.object_hashes(stored, 0, 1) == [7]

@@ -1,0 +1,99 @@
+"""`python -m bench SCENARIO`: what headrace costs, measured on this machine."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from bench.report import Report
+from bench.scenarios import memory, read, startup
+
+WIDTH = 150
+"""Columns of a table that goes to a file."""
+
+repeats_option = click.option(
+    "--repeats",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Rounds; under 10 the figures are good for a first look only.",
+)
+out_option = click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write JSON there as well."
+)
+
+
+@click.group()
+def main() -> None:
+    """Measure headrace. Figures of a machine that does other things at the same time are worthless."""
+
+
+@main.command("startup")
+@click.option(
+    "--sizes",
+    type=lambda text: parse_sizes(text),
+    default="1e3,1e4,1e5,1e6",
+    show_default=True,
+    help="Files in the datasets.",
+)
+@repeats_option
+@out_option
+def startup_command(sizes: list[int], repeats: int, out: Path | None) -> None:
+    """Measure publishing, and the time and requests from the mount command to the first byte."""
+    with scratch_directory() as scratch:
+        finish(startup.run(scratch, sizes, repeats, say), out)
+
+
+@main.command("read")
+@repeats_option
+@out_option
+def read_command(repeats: int, out: Path | None) -> None:
+    """Measure first reads from a warm node cache and re-reads, beside the native file system."""
+    with scratch_directory() as scratch:
+        finish(read.run(scratch, repeats, say), out)
+
+
+@main.command("memory")
+@click.option("--files", default=100_000, show_default=True, help="How many files to read.")
+@out_option
+def memory_command(files: int, out: Path | None) -> None:
+    """Measure the private memory of everybody who serves a mount."""
+    with scratch_directory() as scratch:
+        finish(memory.run(scratch, files, say), out)
+
+
+def parse_sizes(text: str) -> list[int]:
+    """Return the numbers in a list such as `1e3,50000`."""
+    try:
+        return [int(float(size)) for size in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no list of numbers") from None
+
+
+@contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """Make a directory for all that a scenario writes; it is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-", ignore_cleanup_errors=True) as path:
+        yield Path(path).resolve()
+
+
+def finish(report: Report, out: Path | None) -> None:
+    """Show a report, and keep it if that is wanted."""
+    report.show(Console(width=None if sys.stdout.isatty() else WIDTH))
+    if out is not None:
+        report.save(out)
+
+
+def say(text: str) -> None:
+    """Tell what happens now."""
+    click.echo(f"bench: {text}", err=True)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m bench")

@@ -1,0 +1,100 @@
+"""A dataset of any size of which hardly a file exists: `python -m bench.synthetic N SOURCE REPO`.
+
+Publishes a listing of N made-up files and prints as JSON what that took; a process of its own, so
+that its peak memory is that of one publication. A file's content is its own path: those that are to
+be read can be put in place one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+
+import anyio
+
+from vfs.dataset import Dataset, opened, parse_dataset
+from vfs.listing import BATCH_COUNT, Listed, ListedKind
+from vfs.names import Skipped
+from vfs.repository import Repository
+from vfs.snapshot import Publication, Published, PublishOptions, Step
+
+FILES_IN_DIRECTORY = 200
+DIRECTORIES_IN_DIRECTORY = 1000
+MTIME_NS = 1_700_000_000_000_000_000
+
+
+def path_of(number: int) -> str:
+    """Return the path, and so the content, of the file *number* in walk order."""
+    directory = number // FILES_IN_DIRECTORY
+    high, low = divmod(directory, DIRECTORIES_IN_DIRECTORY)
+    return f"train/{high:04}/{low:03}/image_{number:09}.jpg"
+
+
+class SyntheticListing:
+    """As an object store would list it (`vfs.listing.Listing`)."""
+
+    def __init__(self, file_count: int) -> None:
+        """List *file_count* files."""
+        self.skipped = Skipped()
+        self._file_count = file_count
+
+    async def batches(self) -> AsyncIterator[Sequence[Listed]]:
+        """Yield all files."""
+        for start in range(0, self._file_count, BATCH_COUNT):
+            stop = min(start + BATCH_COUNT, self._file_count)
+            yield [listed(number) for number in range(start, stop)]
+
+    def visible(self, batch: Sequence[Listed]) -> Iterator[Listed]:
+        """Yield all of *batch*: nothing hides anything here."""
+        yield from batch
+
+
+def listed(number: int) -> Listed:
+    """Return one file as S3 would list it: its version is the md5 of its content."""
+    content = path_of(number).encode()
+    etag = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return Listed(ListedKind.FILE, content, len(content), MTIME_NS, 0o644, etag)
+
+
+class Silence:
+    """Tells nobody how far publishing has come."""
+
+    def begin(self, step: Step, total: int | None) -> None:
+        """Ignore it."""
+
+    def advance(self, amount: int) -> None:
+        """Ignore it."""
+
+
+async def publish(dataset: Dataset, file_count: int) -> Published:
+    """Publish a listing of *file_count* files as the ref main of *dataset*."""
+    async with opened(dataset.source) as store, opened(dataset.repository) as snapshots:
+        listing = SyntheticListing(file_count)
+        repository = Repository(snapshots)
+        return await Publication(store, listing, repository, PublishOptions(), Silence()).run()
+
+
+def main(file_count: int, source: str, repository: str) -> None:
+    """Publish, and print what it took."""
+    started = time.perf_counter()
+    dataset = parse_dataset(source, repository, {})
+    published = anyio.run(publish, dataset, file_count, backend="asyncio")
+    seconds = time.perf_counter() - started
+    print(
+        json.dumps(
+            {
+                "listing_seconds": published.listing_seconds,
+                "publish_seconds": seconds - published.listing_seconds,
+                "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "manifest_bytes": published.written.size,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])

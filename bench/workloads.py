@@ -1,0 +1,61 @@
+"""Files to read, made of random bytes, and one process that reads them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+FILES_IN_DIRECTORY = 200
+READ_SIZE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """So many files of one size."""
+
+    name: str
+    file_count: int
+    file_size: int
+
+    @property
+    def byte_count(self) -> int:
+        """All their bytes."""
+        return self.file_count * self.file_size
+
+    def paths(self) -> list[str]:
+        """Return where they lie below the dataset's root, in directory order."""
+        return [
+            f"{number // FILES_IN_DIRECTORY:05}/{number:07}" for number in range(self.file_count)
+        ]
+
+    def make(self, root: Path) -> None:
+        """Write them below *root*, and have them on disk on return: dirty pages cannot be dropped."""
+        for path in self.paths():
+            file = root / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(os.urandom(self.file_size))
+        os.sync()
+
+
+def read_all(root: Path, paths: Sequence[str]) -> int:
+    """Read files to their ends as plainly as Python can, and return how many bytes they held.
+
+    Whatever the reader costs itself makes everybody look more alike.
+    """
+    buffers = [bytearray(READ_SIZE)]
+    total = 0
+    directory = os.fspath(root)
+    for path in paths:
+        descriptor = os.open(f"{directory}/{path}", os.O_RDONLY)
+        while size := os.readv(descriptor, buffers):
+            total += size
+        os.close(descriptor)
+    return total
+
+
+def files_below(root: Path) -> Iterator[Path]:
+    """Yield every file below *root*."""
+    for directory, _, names in os.walk(root):
+        yield from (Path(directory, name) for name in names)

@@ -1,0 +1,116 @@
+"""Ranges in flight are bounded by count and bytes, and readers come before prefetch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+
+import anyio
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachesvc.gate import FetchGate, Urgency
+
+MAX_COUNT = 4
+MAX_SIZE = 100
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 150), st.sampled_from(Urgency), st.booleans()), max_size=30)
+)
+def test_the_bounds_hold_and_everybody_gets_through(
+    ranges: list[tuple[int, Urgency, bool]],
+) -> None:
+    """Whatever sizes come in whatever order, and whoever gives up while waiting."""
+    held: list[int] = []
+
+    async def fetch(gate: FetchGate, size: int, urgency: Urgency, patient: bool) -> None:
+        with anyio.move_on_after(1000 if patient else 1):
+            async with gate.passing(size, urgency):
+                held.append(size)
+                assert len(held) <= MAX_COUNT
+                assert sum(held) <= MAX_SIZE or len(held) == 1
+                try:
+                    await anyio.sleep(2)
+                finally:
+                    held.remove(size)
+
+    async def play() -> None:
+        gate = FetchGate(MAX_COUNT, MAX_SIZE)
+        async with anyio.create_task_group() as tasks:
+            for size, urgency, patient in ranges:
+                tasks.start_soon(fetch, gate, size, urgency, patient)
+        assert gate.size == 0
+        with anyio.fail_after(1):
+            async with gate.passing(MAX_SIZE, Urgency.DEMAND):
+                pass
+
+    trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def waiter(
+    gate: FetchGate, urgency: Urgency, name: str, order: list[str]
+) -> Callable[[], Coroutine[None, None, None]]:
+    async def wait() -> None:
+        async with gate.passing(1, urgency):
+            order.append(name)
+
+    return wait
+
+
+def test_demand_overtakes_prefetch() -> None:
+    async def play() -> None:
+        gate = FetchGate(1, MAX_SIZE)
+        order: list[str] = []
+        async with anyio.create_task_group() as tasks, gate.passing(1, Urgency.DEMAND):
+            tasks.start_soon(waiter(gate, Urgency.PREFETCH, "prefetch", order))
+            await trio.testing.wait_all_tasks_blocked()
+            tasks.start_soon(waiter(gate, Urgency.DEMAND, "demand", order))
+            await trio.testing.wait_all_tasks_blocked()
+        assert order == ["demand", "prefetch"]
+
+    trio.run(play)
+
+
+def test_prefetch_leaves_room_for_a_reader() -> None:
+    async def play() -> None:
+        gate = FetchGate(4, MAX_SIZE)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(10):
+                tasks.start_soon(hold, gate)
+            await trio.testing.wait_all_tasks_blocked()
+            with anyio.fail_after(1):
+                async with gate.passing(1, Urgency.DEMAND):
+                    pass
+            tasks.cancel_scope.cancel()
+
+    async def hold(gate: FetchGate) -> None:
+        async with gate.passing(1, Urgency.PREFETCH):
+            await anyio.sleep_forever()
+
+    trio.run(play)
+
+
+def test_a_range_that_arrived_lets_the_next_one_start() -> None:
+    async def play() -> None:
+        gate = FetchGate(1, MAX_SIZE)
+        async with gate.passing(1, Urgency.DEMAND) as first:
+            gate.fetched(first)
+            with anyio.fail_after(1):
+                async with gate.passing(1, Urgency.DEMAND):
+                    assert gate.size == 2
+
+    trio.run(play)
+
+
+@pytest.mark.parametrize("urgency", list(Urgency))
+def test_a_range_larger_than_the_bound_passes_alone(urgency: Urgency) -> None:
+    async def play() -> None:
+        gate = FetchGate(4, MAX_SIZE)
+        with anyio.fail_after(1):
+            async with gate.passing(10 * MAX_SIZE, urgency):
+                pass
+
+    trio.run(play)
