@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cachesvc.spawn import service_pid
 from vfs.mountinfo import mounted_at
 from vfs.process import wait_for_end
 
 COMMAND_SECONDS = 120
 STOP_SECONDS = 20
+RUNTIME_VARIABLE = "HEADRACE_RUNTIME_DIR"
 
 
 class CommandFailedError(Exception):
@@ -26,22 +26,20 @@ class CommandFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Headrace:
-    """The command in the environment *environ*; its cache lies in *cache_directory*."""
+    """The command in an environment of its own, by which its processes are known."""
 
-    cache_directory: Path
     environ: Mapping[str, str]
 
     @classmethod
     def below(cls, directory: Path, environ: Mapping[str, str]) -> Headrace:
         """Return the command with all its state below *directory*, and *environ* added to ours."""
-        cache = directory / "cache"
         own = {
-            "HEADRACE_CACHE_DIR": str(cache),
-            "HEADRACE_RUNTIME_DIR": str(directory / "run"),
+            "HEADRACE_CACHE_DIR": str(directory / "cache"),
+            RUNTIME_VARIABLE: str(directory / "run"),
             # The dataset may be the very environment we run in: it must not change under us.
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        return cls(cache, {**os.environ, **own, **environ})
+        return cls({**os.environ, **own, **environ})
 
     def run(self, *words: str, seconds: float | None = COMMAND_SECONDS) -> str:
         """Run `headrace WORDS`, its complaints shown, and return what it printed."""
@@ -77,13 +75,24 @@ class Headrace:
 
     @contextlib.contextmanager
     def cache_service_stopped_after(self) -> Iterator[None]:
-        """Stop the cache service, which the first mount started, on the way out."""
+        """Stop the cache service and whatever else commands left running on the way out."""
         try:
             yield
         finally:
-            pid = service_pid(self.cache_directory)
-            if pid is not None:
-                stop(pid)
+            # Again and again, since one that is just starting may have forked meanwhile.
+            while left := self._processes():
+                for pid in left:
+                    stop(pid)
+
+    def _processes(self) -> list[int]:
+        """Return all processes that run in our environment, the ones about to serve included."""
+        mark = f"{RUNTIME_VARIABLE}={self.environ[RUNTIME_VARIABLE]}".encode()
+        found = []
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):  # it has ended, or is another user's
+                if mark in environ.read_bytes().split(b"\0"):
+                    found.append(int(environ.parent.name))
+        return found
 
 
 def stop(pid: int) -> None:

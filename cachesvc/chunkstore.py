@@ -10,6 +10,7 @@ disk included, leaves partial chunks, and the next change or the next start clea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeVar
@@ -86,8 +87,13 @@ class ChunkStore:
         self._crash_point = crash_point
         self._files = StoreFiles(config, crash_point)
         self._index = self._files.index
-        self._clear_partial()
-        self._files.opened()
+        try:
+            with suppress(CacheFullError):  # then the next change does it
+                self._clear_partial()
+            self._files.opened()
+        except BaseException:
+            self._files.release()
+            raise
 
     @property
     def generation(self) -> bytes:

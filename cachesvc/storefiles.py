@@ -75,15 +75,23 @@ class StoreFiles:
     def close(self) -> None:
         """Stop cleanly: everything on disk, then the marker that says so."""
         with translated_errors(self._config.directory):
-            for env in self.environments():
-                env.sync(True)
-            self._close()
+            try:
+                for env in self.environments():
+                    env.sync(True)
+            finally:
+                self.release()
             self._mark(Phase.CLEAN, 0)
 
     def discard(self) -> None:
         """Close and throw the files away."""
-        self._close()
-        wipe(self._config.directory)
+        self.release()
+        with translated_errors(self._config.directory):
+            wipe(self._config.directory)
+
+    def release(self) -> None:
+        """Close without a word, as the death of the process would."""
+        for env in self.environments():
+            env.close()
 
     def environments(self) -> list[Environment]:
         """Return all environments."""
@@ -206,10 +214,6 @@ class StoreFiles:
             empty_trash(self._config.directory)
             raise
         return copy
-
-    def _close(self) -> None:
-        for env in self.environments():
-            env.close()
 
     def _mark(self, phase: Phase, crash_count: int) -> None:
         write_marker(self._config.directory, Marker(phase, self._boot_id, crash_count))

@@ -89,12 +89,14 @@ class Node:
             found["cachesvc"] += [row["cachesvc"]] if row["cachesvc"] else []
         return found
 
-    def kill(self, role: str) -> int:
-        """SIGKILL the first process of that role and return its pid."""
-        pid = self.processes()[role][0]
-        os.kill(pid, signal.SIGKILL)
-        wait_for_end(pid, 10)
-        return pid
+    def kill(self, role: str) -> list[int]:
+        """SIGKILL all processes of that role and return their pids."""
+        pids = self.processes()[role]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        for pid in pids:
+            wait_for_end(pid, 10)
+        return pids
 
     @contextmanager
     def stopped(self, role: str) -> Iterator[None]:

@@ -14,33 +14,38 @@ Reader = Callable[[int, Inode], Awaitable[str]]
 
 
 class AttributeReader:
-    """`user.headrace.*`: snapshot on everything; object, etag and cached_bytes on files."""
+    """`user.headrace.*`: snapshot on files and directories; object, etag and cached_bytes on files.
+
+    Symlinks have none: the kernel lets nobody read a `user.` attribute there.
+    """
 
     def __init__(self, mounted: MountedSnapshots, layouts: Layouts, chunks: CacheClient) -> None:
         """Answer from the trees, and for `cached_bytes` from the cache's index."""
         self._mounted = mounted
         self._layouts = layouts
         self._chunks = chunks
-        self._common: dict[bytes, Reader] = {b"user.headrace.snapshot": self._snapshot}
-        self._of_files: dict[bytes, Reader] = {
+        of_all: dict[bytes, Reader] = {b"user.headrace.snapshot": self._snapshot}
+        of_files: dict[bytes, Reader] = {
             b"user.headrace.object": self._object,
             b"user.headrace.etag": self._etag,
             b"user.headrace.cached_bytes": self._cached_bytes,
         }
+        self._readers: dict[Kind, dict[bytes, Reader]] = {
+            Kind.FILE: of_all | of_files,
+            Kind.DIRECTORY: of_all,
+            Kind.SYMLINK: {},
+        }
 
     def names(self, inode: Inode) -> list[bytes]:
         """Return the attributes that *inode* has."""
-        return list(self._readers(inode))
+        return list(self._readers[inode.kind])
 
     async def value(self, epoch: int, inode: Inode, name: bytes) -> bytes:
         """Return one attribute's value as text. Raises MissingAttributeError."""
-        reader = self._readers(inode).get(name)
+        reader = self._readers[inode.kind].get(name)
         if reader is None:
             raise MissingAttributeError(f"inode {inode.position} has no attribute {name!r}")
         return (await reader(epoch, inode)).encode("utf-8", "surrogateescape")
-
-    def _readers(self, inode: Inode) -> dict[bytes, Reader]:
-        return self._common | self._of_files if inode.kind is Kind.FILE else self._common
 
     async def _snapshot(self, epoch: int, _inode: Inode) -> str:
         return self._mounted.tree(epoch).snapshot_id

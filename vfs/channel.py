@@ -17,7 +17,7 @@ from typing import Protocol
 import trio
 
 from vfs import protocol
-from vfs.protocol import Opcode, ProtocolError, ReadRequest, RequestHeader
+from vfs.protocol import Opcode, MalformedRequestError, ReadRequest, RequestHeader
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Channel:
     async def _accept(self, message: bytes, nursery: trio.Nursery) -> None:
         try:
             await self._dispatch(message, nursery)
-        except ProtocolError as error:
+        except MalformedRequestError as error:
             log.error("dropped a request: %s", error)
 
     async def _dispatch(self, message: bytes, nursery: trio.Nursery) -> None:

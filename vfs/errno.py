@@ -7,7 +7,7 @@ import logging
 
 from cachesvc import errors as cache_errors
 from vfs import errors as vfs_errors
-from vfs.protocol import ProtocolError
+from vfs.protocol import MalformedRequestError
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ ERRNO_BY_ERROR: dict[type[BaseException], int] = {
     vfs_errors.StaleInodeError: errno.ESTALE,
     vfs_errors.WrongKindError: errno.EINVAL,
     vfs_errors.MissingAttributeError: errno.ENODATA,
-    ProtocolError: errno.EINVAL,
+    MalformedRequestError: errno.EINVAL,
 }
 """An error that is not listed means what its nearest listed base means."""
 

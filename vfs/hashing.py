@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import anyio
@@ -12,7 +13,11 @@ from cachesvc.objectstore.protocol import ObjectStore
 from vfs.listing import Listed, ListedKind
 
 READERS = 32
-"""Chunks in flight: at 4 MiB each, 128 MiB of memory."""
+"""Chunks in flight: many, because a small object costs a round trip and little else."""
+
+LARGE_READERS = 8
+LARGE_SIZE = 256 << 10
+"""Chunks above this size in flight: few, because each takes its size in memory, and twice."""
 
 HASH_SIZE = 8
 
@@ -37,21 +42,26 @@ async def chunk_hashes(
     """
     tables = [hash_table(entry) for entry in batch]
     pieces = all_pieces(zip(batch, tables, strict=True))
+    large = anyio.Semaphore(LARGE_READERS)
     try:
         async with anyio.create_task_group() as tasks:
             for _ in range(READERS):
-                tasks.start_soon(_hash_pieces, store, pieces, done)
+                tasks.start_soon(_hash_pieces, store, pieces, large, done)
     except ExceptionGroup as group:
         raise first_error(group) from group
     return [None if table is None else bytes(table) for table in tables]
 
 
 async def _hash_pieces(
-    store: ObjectStore, pieces: Iterator[Piece], done: Callable[[int], None]
+    store: ObjectStore,
+    pieces: Iterator[Piece],
+    large: anyio.Semaphore,
+    done: Callable[[int], None],
 ) -> None:
     for piece in pieces:  # the iterator is shared: each piece goes to one reader
         key = piece.file.path.decode("utf-8", "surrogateescape")
-        data = await store.get_range(key, piece.start, piece.stop, piece.file.version)
+        async with large if piece.stop - piece.start > LARGE_SIZE else nullcontext():
+            data = await store.get_range(key, piece.start, piece.stop, piece.file.version)
         at = piece.start // CHUNK_SIZE * HASH_SIZE
         piece.hashes[at : at + HASH_SIZE] = checksum(data).to_bytes(HASH_SIZE, "little")
         done(len(data))

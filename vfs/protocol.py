@@ -1,7 +1,7 @@
 """The few structures of the kernel's FUSE protocol that headrace reads and writes itself.
 
 Everything else is pyfuse3's. The layouts are those of Linux's include/uapi/linux/fuse.h, protocol
-7.44; a message of another length than its structure is refused by `ProtocolError`.
+7.44; a message of another length than its structure is refused by `MalformedRequestError`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import IntEnum, IntFlag
 from cachesvc.errors import HeadraceError
 
 
-class ProtocolError(HeadraceError):
+class MalformedRequestError(HeadraceError):
     """The kernel, or whoever wrote into the channel, sent a message that is none."""
 
 
@@ -118,19 +118,19 @@ class ReadRequest:
 
 
 def request_header(message: bytes | bytearray | memoryview) -> RequestHeader:
-    """Decode the head of a request; ProtocolError unless it is as long as it says."""
+    """Decode the head of a request; MalformedRequestError unless it is as long as it says."""
     if len(message) < IN_HEADER.size:
-        raise ProtocolError(f"a request of {len(message)} bytes is shorter than its header")
+        raise MalformedRequestError(f"a request of {len(message)} bytes is shorter than its header")
     length, opcode, unique, node, *_ = IN_HEADER.unpack_from(message)
     if length != len(message):
-        raise ProtocolError(f"a request of {len(message)} bytes says that it has {length}")
+        raise MalformedRequestError(f"a request of {len(message)} bytes says that it has {length}")
     return RequestHeader(length, opcode, unique, node)
 
 
 def read_request(message: bytes | bytearray | memoryview) -> ReadRequest:
-    """Decode the body of READ. Raises ProtocolError when it is too short."""
+    """Decode the body of READ. Raises MalformedRequestError when it is too short."""
     if len(message) < IN_HEADER.size + READ_IN.size:
-        raise ProtocolError(f"a READ of {len(message)} bytes is too short")
+        raise MalformedRequestError(f"a READ of {len(message)} bytes is too short")
     _, offset, size, *_ = READ_IN.unpack_from(message, IN_HEADER.size)
     return ReadRequest(offset, size)
 
@@ -143,7 +143,7 @@ def as_pyfuse3_readdir(message: bytes, node: int) -> bytes:
     a socket.
     """
     if len(message) < IN_HEADER.size + READ_IN.size:
-        raise ProtocolError(f"a READDIR of {len(message)} bytes is too short")
+        raise MalformedRequestError(f"a READDIR of {len(message)} bytes is too short")
     start = IN_HEADER.size
     _, offset, size = READDIR_START.unpack_from(message, start)
     head = READDIR_START.pack(node, offset, min(size, READDIR_SIZE_MAX))
@@ -163,15 +163,15 @@ def error_reply(unique: int, errno: int) -> bytes:
 def init_reply(request: bytes, max_readahead: int) -> bytes:
     """Return our answer to INIT: protocol version, limits and the flags both sides know.
 
-    Raises ProtocolError when *request* is no INIT or comes from a kernel older than protocol 7.31
+    Raises MalformedRequestError when *request* is no INIT or comes from a kernel older than protocol 7.31
     (Linux 5.4).
     """
     header = request_header(request)
     if header.opcode != Opcode.INIT or header.length < IN_HEADER.size + INIT_IN_SHORT.size:
-        raise ProtocolError("the first request on the connection is no INIT")
+        raise MalformedRequestError("the first request on the connection is no INIT")
     major, minor, _, flags = INIT_IN_SHORT.unpack_from(request, IN_HEADER.size)
     if (major, minor) < (PROTOCOL_MAJOR, 31):
-        raise ProtocolError(
+        raise MalformedRequestError(
             f"the kernel speaks FUSE {major}.{minor}; headrace needs 7.31 (Linux 5.4)"
         )
     if flags & InitFlag.INIT_EXT and header.length >= IN_HEADER.size + INIT_IN.size:

@@ -35,5 +35,4 @@ def _slab_count(slabs: SlabClass, lengths: Iterable[int]) -> int:
 
 def die(store: ChunkStore) -> None:
     """Let go of the files as the death of the process would."""
-    for env in store._files.environments():
-        env.close()
+    store._files.release()

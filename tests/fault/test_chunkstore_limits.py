@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,41 @@ def test_a_disk_filled_by_others_is_survived(small_disk: Path) -> None:
     store.put([new_chunk("after", MIB)])
     require_sound(store)
     assert {stored.label for stored in store.scan()} == {"before", "after"}
+    store.close()
+
+
+@needs_root
+def test_a_store_on_a_disk_without_any_room_opens_then_or_later(small_disk: Path) -> None:
+    config = CacheConfig(small_disk / "cache", size=64 * MIB, free_floor=0)
+    store = ChunkStore(config)
+    store.put([new_chunk("a", 300_000)])
+    store.close()
+    with pytest.raises(OSError, match="No space left"):
+        (small_disk / "others").write_bytes(bytes(25 * MIB))
+    with suppress(CacheFullError):
+        ChunkStore(config).close()
+    (small_disk / "others").unlink()
+    store = ChunkStore(config)
+    require_sound(store)
+    assert store.usage().chunk_count == 1
+    store.close()
+
+
+@pytest.mark.parametrize("point", ["open.opened", "clear.large", "open.marked"])
+def test_a_store_that_failed_to_open_can_be_opened_again(config: CacheConfig, point: str) -> None:
+    store = ChunkStore(config)
+    store.put([new_chunk("a", 300_000)])
+    store._index.withdraw({chunk_of("a", 300_000): 300_000})
+    store.close()
+
+    def fail(here: str) -> None:
+        if here == point:
+            raise CacheUnusableError(here)
+
+    with pytest.raises(CacheUnusableError, match=point):
+        ChunkStore(config, fail)
+    store = ChunkStore(config)
+    require_sound(store)
     store.close()
 
 

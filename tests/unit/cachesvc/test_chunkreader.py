@@ -15,6 +15,7 @@ from cachesvc.errors import CacheUnusableError
 from cachesvc.marker import Marker, Phase, write_marker
 from tests.fakes.chunks import bytes_of, chunk_of, new_chunk, span_of
 from tests.fakes.reader_process import ReaderProcess, reader_process
+from tests.fakes.store_check import die
 
 
 @pytest.fixture
@@ -108,8 +109,7 @@ def test_an_unverified_chunk_is_a_miss_also_for_a_reader_from_before(
     store = ChunkStore(config)
     store.put([new_chunk("a", 5000)])
     reader.open(config.directory)
-    for env in store._files.environments():
-        env.close()
+    die(store)
     store = ChunkStore(config)
     assert reader.read([span_of("a", 5000)]) is None
     assert not reader.present(chunk_of("a", 5000))

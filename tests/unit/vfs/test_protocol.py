@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vfs import protocol
-from vfs.protocol import InitFlag, Opcode, ProtocolError
+from vfs.protocol import InitFlag, Opcode, MalformedRequestError
 
 KERNEL_FLAGS = int(protocol.WANTED_FLAGS) | 1 << 5 | 1 << 40
 
@@ -49,7 +49,7 @@ def test_what_the_kernel_does_not_offer_is_not_asked_for() -> None:
 
 @pytest.mark.parametrize(("major", "minor"), [(7, 30), (6, 99)])
 def test_a_kernel_that_is_too_old_is_refused(major: int, minor: int) -> None:
-    with pytest.raises(ProtocolError, match=r"needs 7\.31"):
+    with pytest.raises(MalformedRequestError, match=r"needs 7\.31"):
         protocol.init_reply(init(major, minor), 1 << 20)
 
 
@@ -71,10 +71,10 @@ def test_bytes_of_any_kind_are_a_request_or_a_protocol_error(message: bytes) -> 
     ):
         try:
             decode(message)
-        except ProtocolError:
+        except MalformedRequestError:
             continue
 
 
 def test_a_request_that_lies_about_its_length_is_refused() -> None:
-    with pytest.raises(ProtocolError, match="says that it has"):
+    with pytest.raises(MalformedRequestError, match="says that it has"):
         protocol.request_header(request(Opcode.READ, b"12345678")[:-1])
