@@ -71,7 +71,15 @@ class Headrace:
             yield mountpoint
         finally:
             if mounted_at(mountpoint) is not None:
-                self.run("umount", str(mountpoint))
+                self._unmount(mountpoint)
+
+    def _unmount(self, mountpoint: Path) -> None:
+        try:
+            self.run("umount", str(mountpoint))
+        except CommandFailedError:
+            # Somebody is inside: they may stay, but the mount does not.
+            self.run("umount", "--lazy", str(mountpoint))
+            raise
 
     @contextlib.contextmanager
     def cache_service_stopped_after(self) -> Iterator[None]:

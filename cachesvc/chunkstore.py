@@ -119,18 +119,17 @@ class ChunkStore:
         return True
 
     def put(self, entries: Sequence[NewChunk]) -> None:
-        """Store chunks, many to a commit; those PRESENT with these bytes stay as they are.
+        """Store chunks, many to a commit, in the place of those stored under their ids.
 
         Raises CacheFullError when there is no room on the disk or in the map: none is stored then.
         """
         wanted = {entry.chunk: entry for entry in entries}
-        stored: list[ChunkId] = []
         try:
+            self.delete(wanted)
             for batch in _batches(wanted.values(), lambda entry: len(entry.data)):
                 self._put_batch(batch)
-                stored.extend(entry.chunk for entry in batch)
         except CacheFullError:
-            self.delete(stored)
+            self.delete(wanted)
             raise
 
     def delete(self, chunks: Iterable[ChunkId]) -> None:
@@ -180,11 +179,8 @@ class ChunkStore:
         """Close, and delete everything that is stored."""
         self._files.discard()
 
-    def _put_batch(self, batch: Sequence[NewChunk]) -> None:
+    def _put_batch(self, entries: Sequence[NewChunk]) -> None:
         self._clear_partial()
-        entries = self._missing(batch)
-        if not entries:
-            return
         self._require_room(entries)
         self._withdraw({entry.chunk: len(entry.data) for entry in entries})
         for slabs, env in self._files.slabs.items():
@@ -192,18 +188,6 @@ class ChunkStore:
             self._crash_point(f"put.{slabs.name}")
         self._index.admit(self._records_of(entries))
         self._crash_point("put.done")
-
-    def _missing(self, batch: Sequence[NewChunk]) -> list[NewChunk]:
-        """Return the entries to be written, after deleting what is stored in their place."""
-        records = self._index.records(entry.chunk for entry in batch)
-        sums = {entry.chunk: checksum(entry.data) for entry in batch if entry.chunk in records}
-        same = {
-            chunk
-            for chunk, record in records.items()
-            if record.checksum == sums[chunk] and self._state_of(record) is ChunkState.PRESENT
-        }
-        self.delete(records.keys() - same)
-        return [entry for entry in batch if entry.chunk not in same]
 
     def _records_of(self, entries: Sequence[NewChunk]) -> dict[ChunkId, Record]:
         meta = self._index.meta

@@ -29,7 +29,9 @@ _MAX_LOG_SIZE = 8 * MIB
 _PEER = struct.Struct("3i")
 
 # glibc otherwise gives each transaction's heap back: 200 to 330 against 800 us of CPU a MB written.
-_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(64 * MIB), "MALLOC_TRIM_THRESHOLD_": str(64 * MIB)}
+# It refuses a threshold above 32 MiB. At 4 MiB slabs stay in the heap and fetched ranges do not: 76
+# MiB of private memory after 640 MB in large chunks, against 110 to 170 at 1 and 32 MiB.
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(4 * MIB), "MALLOC_TRIM_THRESHOLD_": str(64 * MIB)}
 
 # Credentials come with the mounts. Nothing of the person who happened to start the service is used.
 _FOREIGN_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "GCLOUD_", "FSSPEC_")

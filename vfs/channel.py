@@ -17,7 +17,7 @@ from typing import Protocol
 import trio
 
 from vfs import protocol
-from vfs.protocol import Opcode, MalformedRequestError, ReadRequest, RequestHeader
+from vfs.protocol import MalformedRequestError, Opcode, ReadRequest, RequestHeader
 
 log = logging.getLogger(__name__)
 

@@ -163,8 +163,8 @@ def error_reply(unique: int, errno: int) -> bytes:
 def init_reply(request: bytes, max_readahead: int) -> bytes:
     """Return our answer to INIT: protocol version, limits and the flags both sides know.
 
-    Raises MalformedRequestError when *request* is no INIT or comes from a kernel older than protocol 7.31
-    (Linux 5.4).
+    Raises MalformedRequestError when *request* is no INIT or comes from a kernel older than
+    protocol 7.31 (Linux 5.4).
     """
     header = request_header(request)
     if header.opcode != Opcode.INIT or header.length < IN_HEADER.size + INIT_IN_SHORT.size:

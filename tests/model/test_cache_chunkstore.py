@@ -33,8 +33,7 @@ class Played:
     def put(self, names: list[Name]) -> None:
         self.store.put([new_chunk(*name) for name in names])
         for name in names:
-            trusted, hot = self.model.get(name, (False, False))
-            self.model[name] = (True, hot and trusted)
+            self.model[name] = (True, False)
 
     def delete(self, names: list[Name]) -> None:
         self.store.delete([chunk_of(*name) for name in names])

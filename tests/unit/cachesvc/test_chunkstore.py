@@ -94,10 +94,12 @@ def test_deleting_what_is_not_there_is_allowed(store: ChunkStore) -> None:
     store.delete([chunk_of("a", 5)])
 
 
-def test_putting_a_chunk_again_changes_nothing(store: ChunkStore) -> None:
+def test_putting_a_chunk_again_replaces_it(store: ChunkStore) -> None:
     store.put([new_chunk("a", 5000), new_chunk("a", 5000)])
+    spoil(store, "a", 5000)
     store.put([new_chunk("a", 5000)])
     assert store.usage().chunk_count == 1
+    assert store.verify(chunk_of("a", 5000))
 
 
 def test_scan_goes_in_the_order_of_admission_and_tells_all(store: ChunkStore) -> None:
@@ -282,6 +284,7 @@ def test_pages_that_are_free_already_may_be_used_below_the_floor(
 def test_a_put_that_finds_no_room_stores_none_of_its_chunks(
     store: ChunkStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    store.put([new_chunk("0", 4 * MIB)])
     free = iter([100 * MIB, -1])
     monkeypatch.setattr(StoreFiles, "disk_free", lambda _: next(free))
     with pytest.raises(CacheFullError):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vfs import protocol
-from vfs.protocol import InitFlag, Opcode, MalformedRequestError
+from vfs.protocol import InitFlag, MalformedRequestError, Opcode
 
 KERNEL_FLAGS = int(protocol.WANTED_FLAGS) | 1 << 5 | 1 << 40
 
