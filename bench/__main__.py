@@ -31,13 +31,13 @@ out_option = click.option(
 
 @click.group()
 def main() -> None:
-    """Measure headrace. Figures of a machine that does other things at the same time are worthless."""
+    """Measure headrace. The machine should have nothing else to do."""
 
 
 @main.command("startup")
 @click.option(
     "--sizes",
-    type=lambda text: parse_sizes(text),
+    callback=lambda _context, _option, text: parse_sizes(text),
     default="1e3,1e4,1e5,1e6",
     show_default=True,
     help="Files in the datasets.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 _PRIVATE = ("RssAnon", "RssShmem")
@@ -26,8 +25,3 @@ def private_bytes_in(status: str) -> int:
     """Return the private memory that the text of /proc/PID/status tells of."""
     fields = dict(line.split(":", 1) for line in status.splitlines())
     return sum(int(fields[name].split()[0]) * 1024 for name in _PRIVATE)
-
-
-def total_cpu_seconds(pids: Iterable[int]) -> float:
-    """Return the CPU time of several processes together."""
-    return sum(map(cpu_seconds, pids))

@@ -36,7 +36,12 @@ class Bar:
         """Return the row that shows it."""
         side = "at most" if self.at_most else "at least"
         verdict = "[green]holds[/]" if self.holds else "[red]missed[/]"
-        return [self.what, f"{self.value:.4g}{self.unit}", f"{side} {self.limit:g}{self.unit}", verdict]
+        return [
+            self.what,
+            f"{self.value:.4g}{self.unit}",
+            f"{side} {self.limit:g}{self.unit}",
+            verdict,
+        ]
 
 
 @dataclass(frozen=True, slots=True)

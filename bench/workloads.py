@@ -31,7 +31,7 @@ class Workload:
         ]
 
     def make(self, root: Path) -> None:
-        """Write them below *root*, and have them on disk on return: dirty pages cannot be dropped."""
+        """Write them below *root*, to the disk itself: dirty pages could not be dropped."""
         for path in self.paths():
             file = root / path
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from cachesvc.batch import ChunkTable
 from cachesvc.chunk import ChunkId
-from cachesvc.committer import ChunkTable, Committer
+from cachesvc.committer import Committer
 from cachesvc.config import CacheConfig
 from cachesvc.residents import Watermarks
 

@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import anyio
 import anyio.abc
 import anyio.to_thread
 
+from cachesvc.batch import Batch, Call, ChunkTable, Put
 from cachesvc.chunk import MIB, ChunkId
-from cachesvc.chunkstore import ChunkState, NewChunk, StoredChunk, Usage
-from cachesvc.errors import CacheDamagedError, CacheFullError, CacheUnusableError
+from cachesvc.chunkstore import ChunkState, NewChunk
+from cachesvc.errors import CacheDamagedError, CacheUnusableError
 from cachesvc.metrics import Metrics
 from cachesvc.residents import Residents
 from cachesvc.slab import stored_size
@@ -40,123 +40,6 @@ _BATCH_SIZE = 32 * MIB
 _BATCH_COUNT = 512
 _HOT_COUNT = 1024
 _READER_CHECK_TICKS = 10
-
-
-class ChunkTable(Protocol):
-    """What is asked of the chunk store; every call blocks."""
-
-    @property
-    def generation(self) -> bytes:
-        """Which incarnation of the files this is."""
-        ...
-
-    def verify(self, chunk: ChunkId) -> bool:
-        """Check a chunk's bytes; delete it if they are wrong."""
-        ...
-
-    def put(self, entries: Sequence[NewChunk]) -> None:
-        """Store chunks. CacheFullError leaves the store as it was."""
-        ...
-
-    def delete(self, chunks: Sequence[ChunkId]) -> None:
-        """Delete chunks."""
-        ...
-
-    def read(self, chunk: ChunkId) -> bytes | None:
-        """Return a chunk's bytes."""
-        ...
-
-    def usage(self) -> Usage:
-        """Say how much is stored."""
-        ...
-
-    def scan(self) -> Iterator[StoredChunk]:
-        """Yield what is stored, oldest first."""
-        ...
-
-    def mark_hot(self, chunks: Sequence[ChunkId]) -> None:
-        """Remember that chunks were read repeatedly."""
-        ...
-
-    def check_readers(self) -> int:
-        """Free the slots of readers that died."""
-        ...
-
-    def close(self) -> None:
-        """Stop cleanly."""
-        ...
-
-    def discard(self) -> None:
-        """Close, and delete everything."""
-        ...
-
-
-@dataclass(eq=False, slots=True)
-class _Put:
-    """Chunks of one range on their way into the store; `stored` is valid once `done` is set."""
-
-    entries: Sequence[NewChunk]
-    done: anyio.Event = field(default_factory=anyio.Event)
-    stored: bool = False
-
-    @property
-    def size(self) -> int:
-        """Bytes that the chunks will take."""
-        return sum(stored_size(len(entry.data)) for entry in self.entries)
-
-    def settle(self, *, stored: bool) -> None:
-        """Tell the task that waits what became of it."""
-        self.stored = stored
-        self.done.set()
-
-
-@dataclass(eq=False, slots=True)
-class _Call:
-    """A question to the store, asked between two batches; `answered` says that `result` counts."""
-
-    function: Callable[[ChunkTable], Any]
-    done: anyio.Event = field(default_factory=anyio.Event)
-    answered: bool = False
-    result: Any = None
-
-    def run(self, table: ChunkTable) -> None:
-        """Ask the question, in the thread. What it raises breaks the store, as in a batch."""
-        self.result = self.function(table)
-        self.answered = True
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What the thread does in one go, in this order; `full` says that the puts found no room."""
-
-    evictions: Sequence[ChunkId] = ()
-    hot: Sequence[ChunkId] = ()
-    puts: Sequence[_Put] = ()
-    calls: Sequence[_Call] = ()
-    full: bool = False
-
-    def __bool__(self) -> bool:
-        """Say whether there is anything to do."""
-        return bool(self.evictions or self.hot or self.puts or self.calls)
-
-    def apply(self, table: ChunkTable) -> None:
-        """Do the work, in the thread. What it raises means that the store is of no more use."""
-        if self.evictions:
-            table.delete(self.evictions)
-        if self.hot:
-            table.mark_hot(self.hot)
-        if self.puts:
-            self._put(table)
-        for call in self.calls:
-            call.run(table)
-
-    def _put(self, table: ChunkTable) -> None:
-        """Store the chunks of all puts in one commit."""
-        try:
-            table.put([entry for put in self.puts for entry in put.entries])
-        except CacheFullError as error:
-            log.debug("no room for a batch: %s", error)
-            self.full = True
 
 
 class Committer:
@@ -178,10 +61,10 @@ class Committer:
         self._metrics = metrics
         self._residents = new_residents()
         self._table: ChunkTable | None = None
-        self._puts: deque[_Put] = deque()
-        self._calls: list[_Call] = []
+        self._puts: deque[Put] = deque()
+        self._calls: list[Call] = []
         self._work = anyio.Event()
-        self._current: _Batch | None = None
+        self._current: Batch | None = None
         self._current_since = 0.0
         self._reopen_at = 0.0
         self._reopen_delay = _REOPEN_SECONDS[0]
@@ -211,7 +94,7 @@ class Committer:
         """Store chunks; returns whether they can be read now. If not, answer with the bytes."""
         if self._table is None or self._is_stalled():
             return False
-        put = _Put(entries)
+        put = Put(entries)
         self._puts.append(put)
         self._work.set()
         await put.done.wait()
@@ -221,7 +104,7 @@ class Committer:
         """Call *function* with the store, in the thread, between two batches."""
         if self._table is None:
             raise _unusable()
-        call = _Call(function)
+        call = Call(function)
         self._calls.append(call)
         self._work.set()
         await call.done.wait()
@@ -297,30 +180,30 @@ class Committer:
             await anyio.sleep(TICK_SECONDS)
             ticks += 1
             if ticks % _READER_CHECK_TICKS == 0 and self._table is not None:
-                self._calls.append(_Call(lambda table: table.check_readers()))
+                self._calls.append(Call(lambda table: table.check_readers()))
             if self._is_stalled():
                 self._give_up_puts()
             self._work.set()
 
     # Batches ---------------------------------------------------------------------------------
 
-    def _next_batch(self) -> _Batch:
+    def _next_batch(self) -> Batch:
         """Return all that is queued, within the bounds of a batch."""
         puts = self._take_puts()
         incoming = sum(put.size for put in puts)
         # Hot marks wait for company: nobody waits for them.
         many = self._residents.newly_hot_count >= _HOT_COUNT
         calls, self._calls = self._calls, []
-        return _Batch(
+        return Batch(
             evictions=self._residents.due(incoming, anyio.current_time()),
             hot=self._residents.newly_hot() if many else (),
             puts=puts,
             calls=calls,
         )
 
-    def _take_puts(self) -> list[_Put]:
+    def _take_puts(self) -> list[Put]:
         """Take puts from the queue until a batch is full."""
-        taken: list[_Put] = []
+        taken: list[Put] = []
         size = 0
         while self._puts and len(taken) < _BATCH_COUNT and size < _BATCH_SIZE:
             put = self._puts.popleft()
@@ -328,19 +211,19 @@ class Committer:
             taken.append(put)
         return taken
 
-    async def _commit(self, table: ChunkTable, batch: _Batch) -> None:
+    async def _commit(self, table: ChunkTable, batch: Batch) -> None:
         """Let the thread apply a batch; when there was no room, evict and try once more."""
         try:
             await self._apply(table, batch)
             if batch.full:
-                retry = _Batch(evictions=self._emergency(batch.puts), puts=batch.puts)
+                retry = Batch(evictions=self._emergency(batch.puts), puts=batch.puts)
                 await self._apply(table, retry)
                 batch.full = retry.full
         except Exception as error:  # noqa: BLE001  whatever LMDB raises, the service goes on without it
             await self._break(error)
         self._settle(batch)
 
-    async def _apply(self, table: ChunkTable, batch: _Batch) -> None:
+    async def _apply(self, table: ChunkTable, batch: Batch) -> None:
         """Run one batch in the thread."""
         self._current, self._current_since = batch, anyio.current_time()
         try:
@@ -350,12 +233,12 @@ class Committer:
         self._metrics.commits += bool(batch.puts)
         self._metrics.chunks_evicted += len(batch.evictions)
 
-    def _emergency(self, puts: Iterable[_Put]) -> list[ChunkId]:
+    def _emergency(self, puts: Iterable[Put]) -> list[ChunkId]:
         """Return what to evict when the disk is full: twice what comes, or 2 % of what is there."""
         needed = max(2 * sum(put.size for put in puts), self._residents.size // 50)
         return self._residents.victims(needed, anyio.current_time())
 
-    def _settle(self, batch: _Batch) -> None:
+    def _settle(self, batch: Batch) -> None:
         """Tell everyone who waits for a batch what became of it."""
         stored = self._table is not None and not batch.full
         for put in batch.puts:
@@ -426,7 +309,7 @@ class Committer:
         self._residents = self._new_residents()
         self._give_up_puts()
         calls, self._calls = self._calls, []
-        self._settle(_Batch(calls=calls))
+        self._settle(Batch(calls=calls))
 
 
 def _close_table(table: ChunkTable, hot: Sequence[ChunkId], damaged: bool) -> None:

@@ -82,7 +82,8 @@ class CacheService:
             await self._stopping.wait()
             tasks.cancel_scope.cancel()
         await self._sources.aclose()
-        self._config.socket.unlink(missing_ok=True)
+        if self._lock.is_in_place():  # else the socket is that of the service that took over
+            self._config.socket.unlink(missing_ok=True)
         self._lock.close()
 
     def _server(

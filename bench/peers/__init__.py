@@ -37,5 +37,5 @@ class Peer(Protocol):
         ...
 
     def mounted(self, dataset: Path, scratch: Path) -> AbstractContextManager[Mounted]:
-        """Show *dataset* for the length of a block; all state lies below the directory *scratch*."""
+        """Show *dataset* for the length of a block, with all state below *scratch*."""
         ...

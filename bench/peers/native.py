@@ -18,7 +18,7 @@ class NativeFiles:
     path: Path
 
     def forget(self) -> None:
-        """Drop the files' pages. Names and attributes stay in memory: dropping them hits everybody."""
+        """Drop the files' pages; names and attributes stay: to drop them would hit everybody."""
         for file in files_below(self.path):
             descriptor = os.open(file, os.O_RDONLY)
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

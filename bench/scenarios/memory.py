@@ -1,4 +1,4 @@
-"""Private memory of everybody who serves a mount, while very many small files are read through it."""
+"""Private memory of everybody who serves a mount while very many small files are read."""
 
 from __future__ import annotations
 
@@ -69,6 +69,8 @@ def report(workload: Workload, looks: Sequence[Memory]) -> Report:
             f"{workload.name}, read once by one process; looked at {LOOKS} times on the way",
         ],
         sheets=[Sheet("private memory, MiB", ("process", "mounted", "most", "at the end"), rows)],
-        bars=[Bar(f"{name}, most", most[name], LIMIT_MIB, at_most=True, unit=" MiB") for name in names],
+        bars=[
+            Bar(f"{name}, most", most[name], LIMIT_MIB, at_most=True, unit=" MiB") for name in names
+        ],
         figures=list(looks),
     )

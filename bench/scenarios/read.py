@@ -6,7 +6,6 @@ and its names and attributes are in memory already: that makes it look good.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.cost import Cost, cost_of
 from bench.measure import Samples, interleaved
 from bench.peers import Mounted, Peer
 from bench.peers.headrace import HeadraceMounts
 from bench.peers.native import Native
-from bench.processes import total_cpu_seconds
 from bench.report import Bar, Report, Sheet, spread
 from bench.workloads import Workload, read_all
 
@@ -30,8 +29,17 @@ WORKLOADS = (
     Workload("2,000 files of 110 KB", 2000, 110_000),
 )
 REREAD_BAR = 0.5
-READER = "reader"
-COLUMNS = ("workload", "read", "peer", "MB/s", "ms", "of native", "CPU ms", "CPU to native", "of it")
+COLUMNS = (
+    "workload",
+    "read",
+    "peer",
+    "MB/s",
+    "ms",
+    "of native",
+    "CPU ms",
+    "CPU to native",
+    "of it",
+)
 
 
 class Phase(StrEnum):
@@ -43,14 +51,6 @@ class Phase(StrEnum):
 
 class WrongBytesError(Exception):
     """A peer shows other bytes than the dataset holds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one pass over a workload took: time, and CPU time by role."""
-
-    seconds: float
-    cpu_seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,26 +160,10 @@ def one_round(workload: Workload, mounted: Mounted, _number: int) -> dict[Phase,
     return {phase: cost_of(partial(read_all, mounted.path, paths), pids) for phase in Phase}
 
 
-def cost_of(work: Callable[[], object], servers: Mapping[str, Sequence[int]]) -> Cost:
-    """Do some work and return what it cost this process and *servers*."""
-    before = cpu_by_role(servers)
-    started = time.perf_counter()
-    work()
-    seconds = time.perf_counter() - started
-    after = cpu_by_role(servers)
-    return Cost(seconds, {role: after[role] - before[role] for role in after})
-
-
-def cpu_by_role(servers: Mapping[str, Sequence[int]]) -> dict[str, float]:
-    """Return the CPU time of this process, which is the reader, and of *servers* so far."""
-    theirs = {role: total_cpu_seconds(pids) for role, pids in servers.items()}
-    return {READER: time.process_time(), **theirs}
-
-
 def with_native(
     workload: Workload, costs: Mapping[str, Sequence[Mapping[Phase, Cost]]]
 ) -> Iterator[tuple[Figures, Figures]]:
-    """Yield the figures of each phase and peer, with those of the native file system beside them."""
+    """Yield the figures of each phase and peer, and those of the native file system."""
     for phase in Phase:
         each = [
             Figures(workload, phase, peer, [one[phase] for one in rounds])
@@ -194,10 +178,10 @@ def report(figures: Sequence[tuple[Figures, Figures]], rounds: int) -> Report:
     return Report(
         scenario="read",
         notes=[
-            f"medians (quartiles) of {rounds} interleaved rounds; one process reads; ratios are taken "
-            "round by round; of native: native time over this time",
-            "first: the mount is new and the node's cache warm; native reads from its disk, with names "
-            "and attributes in memory",
+            f"medians (quartiles) of {rounds} interleaved rounds; ratios are taken round by round",
+            "one process reads; of native: native time over this time",
+            "first: the mount is new and the node's cache warm; native reads from its disk, "
+            "with names and attributes in memory",
             "again: the kernel's page cache is warm for all",
         ],
         sheets=[Sheet("reading", COLUMNS, rows)],

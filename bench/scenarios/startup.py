@@ -175,9 +175,10 @@ def report(
     return Report(
         scenario="startup",
         notes=[
-            f"medians (quartiles) of {rounds} rounds, interleaved over sizes; ratios round by round",
-            "synthetic listings; only the files that are read exist; S3 is SeaweedFS on this machine "
-            "behind a counting proxy; new cache directory and cache service for each mount",
+            f"medians (quartiles) of {rounds} interleaved rounds; ratios are taken round by round",
+            "made-up listings: only the files that are read exist",
+            "S3 is SeaweedFS on this machine behind a counting proxy",
+            "every mount has a new cache directory and a new cache service",
         ],
         sheets=[
             Sheet("publishing", PUBLISH_COLUMNS, [publish_row(n, published[n]) for n in published]),

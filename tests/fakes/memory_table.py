@@ -1,4 +1,4 @@
-"""A chunk store in a dict, which can be full or broken (`cachesvc.committer.ChunkTable`)."""
+"""A chunk store in a dict, which can be full or broken (`cachesvc.batch.ChunkTable`)."""
 
 from __future__ import annotations
 

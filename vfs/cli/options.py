@@ -45,7 +45,7 @@ def repo_options(command: Command) -> Command:
         multiple=True,
         metavar="KEY=VALUE",
         callback=parse_storage_options,
-        help="A setting of the object store, such as endpoint=URL; may be repeated.",
+        help="A setting of the object store, such as endpoint_url=URL; may be repeated.",
     )
     return repository(options(command))
 

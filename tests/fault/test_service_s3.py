@@ -1,0 +1,114 @@
+"""The cache before a real S3 server: credentials come with the mount, faults keep their names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import pytest
+
+from cachesvc.chunk import MIB, ObjectRef
+from cachesvc.client import CacheClient
+from cachesvc.config import CacheConfig
+from cachesvc.errors import AccessDeniedError, DeadlineExceededError, ObjectChangedError
+from cachesvc.objectstore.open import open_store
+from cachesvc.objectstore.origin import Origin, parse_origin
+from tests.fakes.service_process import ServiceZygote, service_zygote
+from tests.seaweed import SeaweedServer
+
+DATA = os.urandom(5 * MIB)
+
+
+@pytest.fixture
+def zygote(tmp_path: Path) -> Iterator[ServiceZygote]:
+    """Services in an environment without credentials."""
+    with service_zygote(CacheConfig(tmp_path / "cache", size=64 * MIB, free_floor=0)) as services:
+        yield services
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One object, and a reader of it."""
+
+    zygote: ServiceZygote
+    ref: ObjectRef
+
+    def read(self, origin: Origin, deadline_seconds: float = 20.0) -> bytes:
+        """Read the object through the service, as whom *origin* says."""
+        return anyio.run(self._read, origin, deadline_seconds, backend="trio")
+
+    async def _read(self, origin: Origin, deadline_seconds: float) -> bytes:
+        client = CacheClient(
+            self.zygote.config.directory,
+            [origin],
+            ensure=self.zygote.ensure_async,
+            deadline_seconds=deadline_seconds,
+        )
+        answers: list[bytes] = []
+        errors: list[Exception] = []
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(client.run)
+            try:
+                answers.append(await client.read(0, self.ref, 0, self.ref.size))
+            except Exception as error:  # noqa: BLE001  raised below, outside of the group
+                errors.append(error)
+            tasks.cancel_scope.cancel()
+        if errors:
+            raise errors[0]
+        return answers[0]
+
+
+async def put(origin: Origin, data: bytes) -> ObjectRef:
+    """Store the object and return the reference to this version of it."""
+    store = open_store(origin)
+    await store.put("key", data)
+    info = await store.head("key")
+    await store.aclose()
+    return ObjectRef(origin.root, "key", info.size, info.version)
+
+
+def stored(zygote: ServiceZygote, origin: Origin) -> Stored:
+    return Stored(zygote, anyio.run(put, origin, DATA, backend="asyncio"))
+
+
+@pytest.mark.parametrize("engine", ["obstore", "fsspec"])
+def test_an_object_in_s3_is_read_with_the_mounts_credentials(
+    zygote: ServiceZygote, s3_server: SeaweedServer, s3_url: str, engine: str
+) -> None:
+    origin = parse_origin(s3_url, {"engine": engine}, s3_server.environ)
+    assert stored(zygote, origin).read(origin) == DATA
+
+
+def test_wrong_credentials_are_refused_and_the_right_ones_are_not(
+    zygote: ServiceZygote, s3_server: SeaweedServer, s3_url: str
+) -> None:
+    origin = parse_origin(s3_url, {}, s3_server.environ)
+    environ = {**s3_server.environ, "AWS_SECRET_ACCESS_KEY": "wrong"}
+    wrong = parse_origin(s3_url, {}, environ)
+    there = stored(zygote, origin)
+    with pytest.raises(AccessDeniedError):
+        there.read(wrong)
+    assert there.read(origin) == DATA
+
+
+def test_an_object_that_was_overwritten_is_refused(
+    zygote: ServiceZygote, s3_server: SeaweedServer, s3_url: str
+) -> None:
+    origin = parse_origin(s3_url, {}, s3_server.environ)
+    there = stored(zygote, origin)
+    anyio.run(put, origin, DATA[::-1], backend="asyncio")
+    with pytest.raises(ObjectChangedError):
+        there.read(origin)
+
+
+def test_a_server_that_does_not_listen_ends_in_time(
+    zygote: ServiceZygote, s3_server: SeaweedServer, s3_url: str
+) -> None:
+    origin = parse_origin(s3_url, {}, s3_server.environ)
+    nowhere = parse_origin(s3_url, {"endpoint_url": "http://127.0.0.1:9"}, s3_server.environ)
+    there = stored(zygote, origin)
+    with pytest.raises(DeadlineExceededError):
+        there.read(nowhere, deadline_seconds=1.0)
