@@ -20,7 +20,12 @@ import anyio.abc
 
 from cachesvc.chunk import CHUNK_SIZE, ChunkId, ObjectRef, Span
 from cachesvc.chunkreader import ChunkReader, Hits
-from cachesvc.errors import CacheUnusableError, ChunkCorruptError, DeadlineExceededError
+from cachesvc.errors import (
+    CacheUnusableError,
+    ChunkCorruptError,
+    CredentialsExpiredError,
+    DeadlineExceededError,
+)
 from cachesvc.link import ServiceLink
 from cachesvc.objectstore.origin import Origin
 from cachesvc.wire import MAX_TOUCHES, Attach, Fill, Prefetch, Touch
@@ -38,6 +43,10 @@ _READ_ATTEMPTS = 4
 
 _MISSED_SECONDS = 10.0
 _MAX_FILLED = 4096
+
+
+Renew = Callable[[], Awaitable[Sequence[Origin]]]
+"""Asks for the same origins with credentials that are good now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +77,26 @@ class CacheClient:
         origins: Sequence[Origin],
         *,
         ensure: Callable[[], Awaitable[None]],
+        renew: Renew | None = None,
         deadline_seconds: float = 60.0,
     ) -> None:
         """Read objects of *origins* through the cache in *directory*; *ensure* starts its service.
 
-        Every wait for bytes ends after *deadline_seconds* and a little.
+        When credentials expired, *renew* is asked for the same origins with new ones. Every wait
+        for bytes ends after *deadline_seconds* and a little.
         """
         self._directory = directory
         self._deadline_seconds = deadline_seconds
         self._link = ServiceLink(
             directory / "socket",
-            [Attach(n, origin.to_wire(), deadline_seconds) for n, origin in enumerate(origins)],
+            self._opening(origins),
             ensure=ensure,
             on_generation=self._follow,
             stall_seconds=deadline_seconds + _GRACE_SECONDS,
         )
         self._origins = tuple(origins)
+        self._renew = renew
+        self._renewing = anyio.Lock()
         self._reader: ChunkReader | None = None
         self._generation = b""
         self._touched: set[ChunkId] = set()
@@ -149,7 +162,7 @@ class CacheClient:
             return {}
         try:
             with anyio.fail_after(self._deadline_seconds + _GRACE_SECONDS):
-                return await self._fill(wants)
+                return await self._fill_renewing(wants)
         except TimeoutError:
             raise DeadlineExceededError(
                 f"{wants[0].ref.key}: the cache service brought nothing in "
@@ -173,6 +186,31 @@ class CacheClient:
                 return b"".join(piece for piece in pieces if piece is not None)
             carried.update(await self.fill(wants))
         raise ChunkCorruptError(f"{ref.key}: its chunks leave the cache faster than they are read")
+
+    async def _fill_renewing(self, wants: Sequence[Want]) -> dict[ChunkId, bytes]:
+        """Fill, and once more with new credentials where the old ones have expired."""
+        asked_with = self._origins
+        try:
+            return await self._fill(wants)
+        except CredentialsExpiredError:
+            if not await self._has_renewed(asked_with):
+                raise
+            return await self._fill(wants)
+
+    async def _has_renewed(self, expired: tuple[Origin, ...]) -> bool:
+        """Replace *expired* origins, unless another task just did; False if there are no others."""
+        async with self._renewing:
+            if self._origins is expired and self._renew is not None:
+                renewed = tuple(await self._renew())
+                if renewed != expired and list(map(_root, renewed)) == list(map(_root, expired)):
+                    self._origins = renewed
+                    self._link.reopen(self._opening(renewed))
+        return self._origins is not expired
+
+    def _opening(self, origins: Sequence[Origin]) -> list[Attach]:
+        """Return what makes the service know *origins*."""
+        deadline = self._deadline_seconds
+        return [Attach(n, origin.to_wire(), deadline) for n, origin in enumerate(origins)]
 
     async def _fill(self, wants: Sequence[Want]) -> dict[ChunkId, bytes]:
         """Ask for chunks, object by object, and wait for all."""
@@ -292,6 +330,10 @@ class _ForgivingHits:
     ) -> None:
         if self._entered:
             self._hits.__exit__(exc_type, exc, traceback)
+
+
+def _root(origin: Origin) -> str:
+    return origin.root
 
 
 def spans_of(ref: ObjectRef, start: int, stop: int) -> Iterator[Span]:

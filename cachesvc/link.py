@@ -94,6 +94,13 @@ class ServiceLink:
         finally:
             self._pending.pop(number, None)
 
+    def reopen(self, opening: Sequence[Message]) -> None:
+        """Send another *opening* from now on, and on the connection that there is."""
+        self._opening = tuple(opening)
+        if self._frames is not None:
+            for message in self._opening:
+                self._frames.send_nowait(encode(message))
+
     def tell_nowait(self, message: Message) -> None:
         """Send something that needs no answer, and may be lost."""
         if self._frames is not None and not self._frames.is_congested:

@@ -9,14 +9,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cachesvc.spawn import service_pid
 from vfs.mount import unmount
-from vfs.mountinfo import mount_table
+from vfs.mountinfo import mount_table, mounted_at
 from vfs.process import is_alive, wait_for_end
 
 COMMAND_SECONDS = 120
@@ -173,6 +174,21 @@ def _stop(pid: int) -> None:
             return
         os.kill(pid, number)
         wait_for_end(pid, seconds)
+
+
+def waiting_requests(mount: Path) -> int:
+    """Return how many requests of *mount* have no answer yet. Asks nobody but the kernel."""
+    info = mounted_at(mount)
+    assert info is not None
+    return int(Path(f"/sys/fs/fuse/connections/{info.minor}/waiting").read_text())
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Look again and again until *condition* holds; fail when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.01)
 
 
 @contextmanager

@@ -105,6 +105,10 @@ class Channel:
             case Opcode.OPEN | Opcode.OPENDIR:
                 # Said once, the kernel stops asking, and re-reads of cached files never leave it.
                 self._write([protocol.error_reply(header.unique, errno.ENOSYS)])
+            case Opcode.IOCTL:
+                # Python's open() asks each file whether it is a terminal, and the kernel keeps no
+                # answer: on a re-read of cached files this is the only request there is.
+                self._write([protocol.error_reply(header.unique, errno.ENOTTY)])
             case Opcode.READDIR | Opcode.READDIRPLUS:
                 await self._pair.send(protocol.as_pyfuse3_readdir(message, header.node))
             case Opcode.FORGET | Opcode.BATCH_FORGET | Opcode.INTERRUPT | Opcode.DESTROY:

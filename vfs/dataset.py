@@ -34,6 +34,22 @@ class Dataset:
         return self.snapshot or DEFAULT_REF
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class DatasetRequest:
+    """A dataset in the words of the person who asked for it; `options` may hold secrets.
+
+    It can be resolved again where that person's environment is at hand, when credentials expired.
+    """
+
+    source: str
+    repository: str | None
+    options: Mapping[str, str]
+
+    def resolve(self) -> Dataset:
+        """Return the dataset with the settings and credentials that hold now."""
+        return parse_dataset(self.source, self.repository, self.options)
+
+
 def parse_dataset(source: str, repository: str | None, options: Mapping[str, str]) -> Dataset:
     """Resolve `SOURCE[@SNAPSHOT]`, settings and credentials included.
 

@@ -30,6 +30,7 @@ class Opcode(IntEnum):
     READDIR = 28
     INTERRUPT = 36
     DESTROY = 38
+    IOCTL = 39
     BATCH_FORGET = 42
     READDIRPLUS = 44
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from cachesvc.config import CacheConfig
 from cachesvc.objectstore.origin import Origin
+from vfs.dataset import DatasetRequest
 
 DEFAULT_READ_AHEAD_KIB = 4096
 
@@ -24,6 +25,7 @@ class MountSpec:
     """
 
     mountpoint: Path
+    request: DatasetRequest
     source: Origin
     repository: Origin
     ref: str | None
@@ -37,11 +39,18 @@ class MountSpec:
     read_ahead_kib: int = DEFAULT_READ_AHEAD_KIB
     deadline_seconds: float = 60.0
 
+    def renewed_origins(self) -> tuple[Origin, Origin]:
+        """Return source and repository with credentials that are good now; may ask the network."""
+        dataset = self.request.resolve()
+        same = dataset.repository.root == self.repository.root
+        return dataset.source, dataset.repository if same else self.repository
+
     def to_json(self) -> str:
         """Return the spec as one line of JSON, secrets included."""
         return json.dumps(
             {
                 "mountpoint": str(self.mountpoint),
+                "request": asdict(self.request),
                 "source": self.source.to_wire(),
                 "repository": self.repository.to_wire(),
                 "ref": self.ref,
@@ -65,6 +74,7 @@ class MountSpec:
             **{
                 **fields,
                 "mountpoint": Path(fields["mountpoint"]),
+                "request": DatasetRequest(**fields["request"]),
                 "source": Origin.from_wire(fields["source"]),
                 "repository": Origin.from_wire(fields["repository"]),
                 "cache": CacheConfig(

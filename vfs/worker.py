@@ -53,6 +53,7 @@ class Worker:
             spec.cache.directory,
             [spec.source, spec.repository],
             ensure=partial(anyio.to_thread.run_sync, ensure_service, spec.cache),
+            renew=partial(anyio.to_thread.run_sync, spec.renewed_origins),
             deadline_seconds=spec.deadline_seconds,
         )
         async with trio.open_nursery() as nursery:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,15 @@ import pytest
 from cachesvc.chunk import MIB, ObjectRef
 from cachesvc.client import CacheClient
 from cachesvc.config import CacheConfig
-from cachesvc.errors import AccessDeniedError, DeadlineExceededError, ObjectChangedError
+from cachesvc.errors import (
+    AccessDeniedError,
+    CredentialsExpiredError,
+    DeadlineExceededError,
+    ObjectChangedError,
+)
 from cachesvc.objectstore.open import open_store
 from cachesvc.objectstore.origin import Origin, parse_origin
+from tests.fakes.faultproxy import FaultProxy, Status
 from tests.fakes.service_process import ServiceZygote, service_zygote
 from tests.seaweed import SeaweedServer
 
@@ -36,15 +42,23 @@ class Stored:
     zygote: ServiceZygote
     ref: ObjectRef
 
-    def read(self, origin: Origin, deadline_seconds: float = 20.0) -> bytes:
-        """Read the object through the service, as whom *origin* says."""
-        return anyio.run(self._read, origin, deadline_seconds, backend="trio")
+    def read(
+        self, origin: Origin, deadline_seconds: float = 20.0, renewed: Sequence[Origin] = ()
+    ) -> bytes:
+        """Read the object through the service, as whom *origin* says, or then one of *renewed*."""
+        return anyio.run(self._read, origin, deadline_seconds, iter(renewed), backend="trio")
 
-    async def _read(self, origin: Origin, deadline_seconds: float) -> bytes:
+    async def _read(
+        self, origin: Origin, deadline_seconds: float, renewed: Iterator[Origin]
+    ) -> bytes:
+        async def renew() -> list[Origin]:
+            return [next(renewed, origin)]
+
         client = CacheClient(
             self.zygote.config.directory,
             [origin],
             ensure=self.zygote.ensure_async,
+            renew=renew,
             deadline_seconds=deadline_seconds,
         )
         answers: list[bytes] = []
@@ -112,3 +126,35 @@ def test_a_server_that_does_not_listen_ends_in_time(
     there = stored(zygote, origin)
     with pytest.raises(DeadlineExceededError):
         there.read(nowhere, deadline_seconds=1.0)
+
+
+def test_expired_credentials_are_renewed_once_and_the_read_goes_on(
+    zygote: ServiceZygote, s3_server: SeaweedServer, s3_url: str, s3_proxy: FaultProxy
+) -> None:
+    place = {"endpoint_url": s3_proxy.endpoint}
+    expired = parse_origin(s3_url, place, s3_server.environ)
+    good = parse_origin(s3_url, {**place, "region": "eu-west-1"}, s3_server.environ)
+    there = stored(zygote, expired)
+    s3_proxy.inject(Status(400, "ExpiredToken"), method="GET", times=1)
+    assert there.read(expired, renewed=[good]) == DATA
+
+
+def test_expired_credentials_that_cannot_be_renewed_are_an_error(
+    zygote: ServiceZygote, s3_server: SeaweedServer, s3_url: str, s3_proxy: FaultProxy
+) -> None:
+    origin = parse_origin(s3_url, {"endpoint_url": s3_proxy.endpoint}, s3_server.environ)
+    there = stored(zygote, origin)
+    s3_proxy.inject(Status(400, "ExpiredToken"), method="GET")
+    with pytest.raises(CredentialsExpiredError):
+        there.read(origin)
+
+
+def test_renewed_credentials_for_another_place_are_not_taken(
+    zygote: ServiceZygote, s3_server: SeaweedServer, s3_url: str, s3_proxy: FaultProxy
+) -> None:
+    origin = parse_origin(s3_url, {"endpoint_url": s3_proxy.endpoint}, s3_server.environ)
+    elsewhere = parse_origin(s3_url, {}, s3_server.environ)
+    there = stored(zygote, origin)
+    s3_proxy.inject(Status(400, "ExpiredToken"), method="GET", times=1)
+    with pytest.raises(CredentialsExpiredError):
+        there.read(origin, renewed=[elsewhere])

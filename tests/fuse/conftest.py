@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,3 +15,11 @@ def gallery() -> Iterator[Gallery]:
     """A mount that all tests may read, none may harm."""
     with mounted_gallery() as made:
         yield made
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """An empty directory to publish, which others may enter."""
+    made = tmp_path / "source"
+    made.mkdir(mode=0o755)
+    return made

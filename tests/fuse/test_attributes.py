@@ -96,18 +96,18 @@ def test_the_mount_table_tells_the_source(gallery: Gallery) -> None:
     assert (info.filesystem, info.source) == ("fuse.headrace", f"headrace:file://{gallery.source}")
 
 
-def test_inode_numbers_are_of_the_snapshot(node: Node, tmp_path: Path) -> None:
+def test_inode_numbers_are_of_the_snapshot(node: Node, source: Path) -> None:
     """An inode number means the same file as long as the mount shows the snapshot, whoever serves
     it, and in every other mount of that snapshot too.
     """
     for number in range(20):
-        (tmp_path / f"d{number % 3}").mkdir(exist_ok=True)
-        (tmp_path / f"d{number % 3}" / str(number)).touch()
-    node.snapshot(tmp_path)
-    first = node.mount(tmp_path, name="first")
+        (source / f"d{number % 3}").mkdir(exist_ok=True)
+        (source / f"d{number % 3}" / str(number)).touch()
+    node.snapshot(source)
+    first = node.mount(source, name="first")
     numbers = {path: (first / path).stat().st_ino for path in few_files(first)}
     assert len(set(numbers.values())) == len(numbers) == 23
-    second = node.mount(tmp_path, name="second")
+    second = node.mount(source, name="second")
     again = {path: (second / path).stat().st_ino for path in list(numbers)[:10]}
     node.kill("worker")
     again |= {path: (second / path).stat().st_ino for path in few_files(second)}
@@ -141,14 +141,14 @@ def test_attributes_that_are_not_there(gallery: Gallery) -> None:
         assert caught.value.errno == errno.ENODATA
 
 
-def test_cached_bytes_grow_by_reading_only(node: Node, tmp_path: Path) -> None:
+def test_cached_bytes_grow_by_reading_only(node: Node, source: Path) -> None:
     """Bytes move when somebody reads them: mounting, listing, stat(2) and extended attributes fetch
     none, and `user.headrace.cached_bytes` tells how many of a file's are on the node.
     """
-    (tmp_path / "small").write_bytes(b"s" * 1000)
-    (tmp_path / "large").write_bytes(b"l" * (64 << 20))
-    node.snapshot(tmp_path)
-    mount = node.mount(tmp_path, "--read-ahead", "0")
+    (source / "small").write_bytes(b"s" * 1000)
+    (source / "large").write_bytes(b"l" * (64 << 20))
+    node.snapshot(source)
+    mount = node.mount(source, "--read-ahead", "0")
 
     def cached(name: str) -> int:
         return int(os.getxattr(mount / name, CACHED))

@@ -112,26 +112,26 @@ def test_permission_bits_hold_for_other_users(gallery: Gallery) -> None:
 
 
 @root_only
-def test_nobody_else_gets_into_a_private_mount(node: Node, tmp_path: Path) -> None:
+def test_nobody_else_gets_into_a_private_mount(node: Node, source: Path) -> None:
     """Root's mounts are open to all users, within the permission bits; with --only-me, and whenever
     another user mounts without --allow-other, to others the whole mount is EACCES.
     """
     node.directory.chmod(0o711)
-    (tmp_path / "file").write_bytes(b"for all")
-    node.snapshot(tmp_path)
-    shared = node.mount(tmp_path, name="shared")
-    private = node.mount(tmp_path, "--only-me", name="private")
+    (source / "file").write_bytes(b"for all")
+    node.snapshot(source)
+    shared = node.mount(source, name="shared")
+    private = node.mount(source, "--only-me", name="private")
     assert (private / "file").read_bytes() == b"for all"
     assert as_nobody((shared / "file").read_bytes) == 0
     assert as_nobody((private / "file").read_bytes) == errno.EACCES
     assert as_nobody(private.stat) == errno.EACCES
 
 
-def test_special_files_are_left_out(node: Node, tmp_path: Path) -> None:
+def test_special_files_are_left_out(node: Node, source: Path) -> None:
     """Sockets, FIFOs and devices of a source are not shown."""
-    os.mkfifo(tmp_path / "fifo")
-    (tmp_path / "file").touch()
+    os.mkfifo(source / "fifo")
+    (source / "file").touch()
     with socket.socket(socket.AF_UNIX) as bound:
-        bound.bind(str(tmp_path / "sock"))
-        node.snapshot(tmp_path)
-    assert os.listdir(node.mount(tmp_path)) == ["file"]
+        bound.bind(str(source / "sock"))
+        node.snapshot(source)
+    assert os.listdir(node.mount(source)) == ["file"]

@@ -13,7 +13,7 @@ from cachesvc.options import cache_options
 from cachesvc.spawn import ensure_service
 from vfs.cli.options import repo_options, run, source_argument
 from vfs.cli.progress import shown_progress
-from vfs.dataset import Dataset, parse_dataset
+from vfs.dataset import Dataset, DatasetRequest
 from vfs.launch import launch_supervisor, supervise_here
 from vfs.mount import check_mountpoint, resolve_mountpoint
 from vfs.repository import StoredSnapshot
@@ -77,11 +77,13 @@ def mount(
     """
     target = resolve_mountpoint(mountpoint)
     check_mountpoint(target)
-    dataset = parse_dataset(source, repo, storage_options)
+    request = DatasetRequest(source, repo, storage_options)
+    dataset = request.resolve()
     ensure_service(cache)
     dataset, found = choose_snapshot(dataset, cache)
     spec = MountSpec(
         mountpoint=target,
+        request=request,
         source=dataset.source,
         repository=dataset.repository,
         ref=dataset.snapshot_or_default,

@@ -6,6 +6,7 @@ import pytest
 
 from cachesvc.config import CacheConfig
 from cachesvc.objectstore.origin import Origin
+from vfs.dataset import DatasetRequest
 from vfs.errors import MountError
 from vfs.spec import MountSpec
 from vfs.state import (
@@ -70,6 +71,7 @@ def test_a_runtime_directory_of_another_user_is_refused(monkeypatch: pytest.Monk
 def test_a_spec_survives_its_way_through_a_pipe(tmp_path: Path) -> None:
     spec = MountSpec(
         mountpoint=Path("/mnt/x"),
+        request=DatasetRequest("s3://bucket/d@v1", None, {"secret": SECRET}),
         source=Origin("s3://bucket/d", {"secret": SECRET, "endpoint_url": "http://h"}),
         repository=Origin("file:///repo\udcff", {}),
         ref=None,
