@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vfs.mountinfo import mounted_at
-from vfs.process import wait_for_end
+from vfs.mounting.mountinfo import mounted_at
+from vfs.mounting.process import wait_for_end
 
 COMMAND_SECONDS = 120
 STOP_SECONDS = 20

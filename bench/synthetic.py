@@ -16,11 +16,11 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 import anyio
 
-from vfs.dataset import Dataset, opened, parse_dataset
-from vfs.listing import BATCH_COUNT, Listed, ListedKind
-from vfs.names import Skipped
-from vfs.repository import Repository
-from vfs.snapshot import Publication, Published, PublishOptions, Step
+from vfs.snapshots.dataset import Dataset, opened, parse_dataset
+from vfs.snapshots.listing import BATCH_COUNT, Listed, ListedKind
+from vfs.snapshots.names import Skipped
+from vfs.snapshots.publish import Publication, Published, PublishOptions, Step
+from vfs.snapshots.repository import Repository
 
 FILES_IN_DIRECTORY = 200
 DIRECTORIES_IN_DIRECTORY = 1000
@@ -35,7 +35,7 @@ def path_of(number: int) -> str:
 
 
 class SyntheticListing:
-    """As an object store would list it (`vfs.listing.Listing`)."""
+    """As an object store would list it (`vfs.snapshots.listing.Listing`)."""
 
     def __init__(self, file_count: int) -> None:
         """List *file_count* files."""

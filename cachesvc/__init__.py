@@ -1,1 +1,1 @@
-"""The node's cache and the only writer of LMDB. Knows objects, chunks and bytes; not inodes, file names or pods."""
+"""The node's cache, the only writer of LMDB. Knows objects, chunks and bytes; not names or pods."""

@@ -16,9 +16,9 @@ import anyio
 from cachesvc.config import CacheConfig
 from cachesvc.errors import HeadraceError
 from cachesvc.lock import ServiceLock
-from cachesvc.marker import crash_log_path
 from cachesvc.service import CacheService
 from cachesvc.spawn import READY, config_from_json
+from cachesvc.store.marker import crash_log_path
 
 
 def main() -> int:

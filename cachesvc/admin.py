@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from cachesvc.batch import ChunkTable
 from cachesvc.chunk import ChunkId
-from cachesvc.committer import Committer
 from cachesvc.config import CacheConfig
-from cachesvc.residents import Watermarks
+from cachesvc.fill.batch import ChunkTable
+from cachesvc.fill.committer import Committer
+from cachesvc.fill.residents import Watermarks
 
 _VERIFY_COUNT = 16
 """Chunks verified at a time: 64 MiB keep readers waiting for some 20 ms."""

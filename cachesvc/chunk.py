@@ -17,7 +17,7 @@ DIGEST_SIZE = 20
 CHUNK_ID_SIZE = DIGEST_SIZE + 4
 
 ChunkId = NewType("ChunkId", bytes)
-"""Which chunk of which version of which object: a 20-byte object digest and a 4-byte big-endian index."""
+"""A chunk of a version of an object: a 20-byte object digest, a 4-byte big-endian index."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class ObjectRef:
     """One immutable version of one object.
 
     `root` is the canonical URL of the origin, endpoint included (see `Origin.root`), `key` the
-    object's name below it, `size` its length in bytes. `version` is the store's etag without quotes,
-    or what stands for it (`Origin`-specific, e.g. an mtime); None means that the name alone fixes
-    the content. `chunk_size` is part of the identity.
+    object's name below it, `size` its length in bytes. `version` is the store's etag without
+    quotes or what stands for it, such as an mtime; None means that the name alone fixes the
+    content. `chunk_size` is part of the identity.
     """
 
     root: str
@@ -38,7 +38,7 @@ class ObjectRef:
 
     @cached_property
     def digest(self) -> bytes:
-        """A cryptographic digest of the identity: tenants share a cache, so it must not be forgeable."""
+        """Digest of the identity; cryptographic, since tenants of one cache must not forge it."""
         parts = (self.root, self.key, str(self.size), repr(self.version), str(self.chunk_size))
         text = "\0".join(parts).encode("utf-8", "surrogateescape")
         return hashlib.blake2b(text, digest_size=DIGEST_SIZE).digest()

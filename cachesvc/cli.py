@@ -14,13 +14,13 @@ import click
 
 from cachesvc.admin import collect_alone, describe, verify_alone
 from cachesvc.ask import ask_service
-from cachesvc.chunkstore import ChunkStore
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheBusyError, CacheServiceError, CacheUnusableError
 from cachesvc.framesocket import is_answered
 from cachesvc.lock import ServiceLock
 from cachesvc.options import cache_options, directory_option
 from cachesvc.spawn import service_command, service_environment
+from cachesvc.store.chunkstore import ChunkStore
 
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.05

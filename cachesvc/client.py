@@ -19,7 +19,6 @@ import anyio
 import anyio.abc
 
 from cachesvc.chunk import CHUNK_SIZE, ChunkId, ObjectRef, Span
-from cachesvc.chunkreader import ChunkReader, Hits
 from cachesvc.errors import (
     CacheUnusableError,
     ChunkCorruptError,
@@ -28,6 +27,7 @@ from cachesvc.errors import (
 )
 from cachesvc.link import ServiceLink
 from cachesvc.objectstore.origin import Origin
+from cachesvc.store.chunkreader import ChunkReader, Hits
 from cachesvc.wire import MAX_TOUCHES, Attach, Fill, Prefetch, Touch
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """What can go wrong with objects and the cache, as a tree.
 
-HeadraceError                       anything this project raises on purpose; its text is one line for a person
+HeadraceError                       all that is raised on purpose; its text is one line for a person
 ├── UsageError                      the person asked for something that makes no sense
 └── CacheError
     ├── StoreError                  talking to the object store; names the object
@@ -9,13 +9,13 @@ HeadraceError                       anything this project raises on purpose; its
     │   ├── AccessDeniedError       these credentials may not (401, 403)
     │   │   └── CredentialsExpiredError   they could once: fetch new ones and try again
     │   ├── ConditionFailedError    a conditional write lost: somebody else was first
-    │   └── StoreUnavailableError   it may pass: 5xx, throttled, time-out, connection cut, short body
+    │   └── StoreUnavailableError   it may pass: 5xx, time-out, connection cut, short body
     │       └── DeadlineExceededError     it did not pass in time
     ├── ChunkCorruptError           bytes do not match their checksum, twice in a row
     ├── OutsideOriginError          a key that points outside the origin it was asked from
     ├── CacheUnusableError          the cache directory cannot be used (damaged, read-only, gone)
-    │   ├── CacheFullError          nothing can be stored now: its disk or its map is full; reading goes on
-    │   └── CacheDamagedError       its files are not what was written: throw them away and begin anew
+    │   ├── CacheFullError          nothing can be stored now: its disk or map is full
+    │   └── CacheDamagedError       its files are not what was written: begin anew
     ├── CacheBusyError              another cache service holds this directory
     └── CacheServiceError           the cache service cannot be reached, or broke the protocol
 """

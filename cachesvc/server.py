@@ -14,18 +14,18 @@ from typing import Any
 import anyio
 import anyio.abc
 
-from cachesvc.cache import ChunkCache, Wanted
 from cachesvc.chunk import CHUNK_ID_SIZE, ChunkId, ObjectRef
-from cachesvc.committer import Committer
 from cachesvc.errors import CacheServiceError, HeadraceError
+from cachesvc.fill.cache import ChunkCache, Wanted
+from cachesvc.fill.committer import Committer
+from cachesvc.fill.intake import Intake
+from cachesvc.fill.prefetch import PrefetchQueue
+from cachesvc.fill.sources import Source, Sources
 from cachesvc.framesocket import FrameSocket
-from cachesvc.intake import Intake
 from cachesvc.metrics import Metrics
 from cachesvc.objectstore.keys import checked_key
 from cachesvc.objectstore.origin import Origin
-from cachesvc.prefetch import PrefetchQueue
-from cachesvc.slab import Data
-from cachesvc.sources import Source, Sources
+from cachesvc.store.slab import Data
 from cachesvc.wire import (
     MAX_CHUNK_SIZE,
     MAX_REQUEST_SIZE,

@@ -15,27 +15,27 @@ import anyio
 import anyio.abc
 
 from cachesvc.admin import collect, describe, verify_all
-from cachesvc.cache import ChunkCache
-from cachesvc.chunkstore import ChunkStore
-from cachesvc.committer import Committer
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheBusyError, CacheUnusableError
-from cachesvc.eviction import EvictionPolicy
+from cachesvc.fill.cache import ChunkCache
+from cachesvc.fill.committer import Committer
+from cachesvc.fill.gate import FetchGate
+from cachesvc.fill.intake import Intake
+from cachesvc.fill.lease import Leases
+from cachesvc.fill.prefetch import PrefetchQueue
+from cachesvc.fill.residents import Residents
+from cachesvc.fill.sources import Sources
 from cachesvc.framesocket import socket_address
-from cachesvc.gate import FetchGate
-from cachesvc.intake import Intake
-from cachesvc.layout import data_file, index_path
-from cachesvc.lease import Leases
 from cachesvc.lock import ServiceLock
 from cachesvc.metrics import Metrics
 from cachesvc.objectstore.open import open_store
 from cachesvc.objectstore.origin import Origin
 from cachesvc.objectstore.protocol import ObjectStore
-from cachesvc.prefetch import PrefetchQueue
-from cachesvc.residents import Residents
-from cachesvc.retry import RetryingStore, RetryPolicy
+from cachesvc.objectstore.retry import RetryingStore, RetryPolicy
 from cachesvc.server import CacheServer
-from cachesvc.sources import Sources
+from cachesvc.store.chunkstore import ChunkStore
+from cachesvc.store.eviction import EvictionPolicy
+from cachesvc.store.layout import data_file, index_path
 
 log = logging.getLogger(__name__)
 

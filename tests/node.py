@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from cachesvc.spawn import service_pid
-from vfs.mount import unmount
-from vfs.mountinfo import mount_table, mounted_at
-from vfs.process import is_alive, wait_for_end
+from vfs.mounting.mount import unmount
+from vfs.mounting.mountinfo import mount_table
+from vfs.mounting.process import is_alive, wait_for_end
 
 COMMAND_SECONDS = 120
 HEADRACE = Path(sys.executable).with_name("headrace")
@@ -108,7 +108,7 @@ class Node:
         try:
             yield
         finally:
-            for pid in pids:
+            for pid in filter(is_alive, pids):
                 os.kill(pid, signal.SIGCONT)
 
     def log(self) -> str:
@@ -176,11 +176,10 @@ def _stop(pid: int) -> None:
         wait_for_end(pid, seconds)
 
 
-def waiting_requests(mount: Path) -> int:
-    """Return how many requests of *mount* have no answer yet. Asks nobody but the kernel."""
-    info = mounted_at(mount)
-    assert info is not None
-    return int(Path(f"/sys/fs/fuse/connections/{info.minor}/waiting").read_text())
+def waits_for_bytes(thread: int) -> bool:
+    """Say whether a thread waits for a page of a file, as it does while nobody answers a READ."""
+    status = Path(f"/proc/{thread}/stat").read_text()
+    return status.rpartition(")")[2].split()[0] == "D"
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import anyio
 
-from vfs.builder import ManifestBuilder, SnapshotInfo
-from vfs.inode import Inode
-from vfs.tree import Tree
+from vfs.manifest.builder import ManifestBuilder, SnapshotInfo
+from vfs.manifest.inode import Inode
+from vfs.manifest.tree import Tree
 
 FILES_IN_DIRECTORY = 200
 MTIME_NS = 1_700_000_000_000_000_000

@@ -15,7 +15,7 @@ import vfs
 from cachesvc import errors as cache_errors
 from cachesvc.errors import HeadraceError
 from vfs import errors as vfs_errors
-from vfs.errno import ERRNO_BY_ERROR, errno_of
+from vfs.serving.errno import ERRNO_BY_ERROR, errno_of
 
 
 def import_everything(package: ModuleType) -> None:

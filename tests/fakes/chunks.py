@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from cachesvc.chunk import ChunkId, ObjectRef, Span
-from cachesvc.chunkstore import NewChunk
+from cachesvc.store.chunkstore import NewChunk
 
 
 def chunk_of(name: str, length: int) -> ChunkId:

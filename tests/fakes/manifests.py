@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import anyio
 
-from vfs.builder import ManifestBuilder, SnapshotInfo, Written
-from vfs.inode import ROOT_POSITION, Inode, Kind
-from vfs.manifest import (
+from vfs.manifest.builder import ManifestBuilder, SnapshotInfo, Written
+from vfs.manifest.inode import ROOT_POSITION, Inode, Kind
+from vfs.manifest.page import (
     Group,
     PageEntry,
     decode_index_page,
@@ -23,14 +23,14 @@ from vfs.manifest import (
     pack_page,
     unpack_page,
 )
-from vfs.superblock import (
+from vfs.manifest.superblock import (
     PREFIX_SIZE,
     Superblock,
     decode_superblock,
     encode_superblock,
     size_in_prefix,
 )
-from vfs.tree import Tree
+from vfs.manifest.tree import Tree
 
 R = TypeVar("R")
 

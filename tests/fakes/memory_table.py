@@ -1,13 +1,13 @@
-"""A chunk store in a dict, which can be full or broken (`cachesvc.batch.ChunkTable`)."""
+"""A chunk store in a dict, which can be full or broken (`cachesvc.fill.batch.ChunkTable`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
 from cachesvc.chunk import ChunkId, checksum
-from cachesvc.chunkstore import ChunkState, NewChunk, StoredChunk, Usage
 from cachesvc.errors import CacheFullError
-from cachesvc.slab import stored_size
+from cachesvc.store.chunkstore import ChunkState, NewChunk, StoredChunk, Usage
+from cachesvc.store.slab import stored_size
 
 
 def nothing() -> None:

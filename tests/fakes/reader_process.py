@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cachesvc.chunk import ChunkId, Span
-from cachesvc.chunkreader import ChunkReader
+from cachesvc.store.chunkreader import ChunkReader
 
 FORK = multiprocessing.get_context("fork")
 

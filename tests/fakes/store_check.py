@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cachesvc.chunkstore import ChunkStore
-from cachesvc.slab import CLASSES, SlabClass, class_of, stored_size
+from cachesvc.store.chunkstore import ChunkStore
+from cachesvc.store.slab import CLASSES, SlabClass, class_of, stored_size
 from tests.fakes.chunks import bytes_of
 
 

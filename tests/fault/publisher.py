@@ -17,9 +17,9 @@ from pathlib import Path
 
 import anyio
 
-from vfs.dataset import Dataset, parse_dataset
 from vfs.errors import RefConflictError
-from vfs.snapshot import PublishOptions, Step, publish
+from vfs.snapshots.dataset import Dataset, parse_dataset
+from vfs.snapshots.publish import PublishOptions, Step, publish
 
 
 class Silence:

@@ -14,8 +14,8 @@ from typing import NoReturn
 import pytest
 
 from cachesvc.chunk import MIB
-from cachesvc.chunkstore import ChunkState, ChunkStore
 from cachesvc.config import CacheConfig
+from cachesvc.store.chunkstore import ChunkState, ChunkStore
 from tests.fakes.chunks import chunk_of, new_chunk
 from tests.fakes.store_check import die, require_sound
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from cachesvc import lmdbenv, storefiles
 from cachesvc.chunk import MIB
-from cachesvc.chunkstore import ChunkStore
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheFullError, CacheUnusableError
+from cachesvc.store import lmdbenv, storefiles
+from cachesvc.store.chunkstore import ChunkStore
 from tests.fakes.chunks import chunk_of, new_chunk, span_of
 from tests.fakes.reader_process import ReaderProcess, reader_process
 from tests.fakes.store_check import require_sound
@@ -238,7 +238,7 @@ def test_a_read_only_mount_is_refused(
 def test_a_reader_in_another_pid_namespace_is_refused(config: CacheConfig) -> None:
     store = ChunkStore(config)
     program = (
-        "import pathlib, sys; from cachesvc.chunkreader import ChunkReader; "
+        "import pathlib, sys; from cachesvc.store.chunkreader import ChunkReader; "
         "ChunkReader(pathlib.Path(sys.argv[1]))"
     )
     command = ["unshare", "--pid", "--fork", sys.executable, "-c", program, str(config.directory)]

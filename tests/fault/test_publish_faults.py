@@ -13,9 +13,9 @@ from cachesvc.objectstore.origin import parse_origin
 from tests.fakes.faultproxy import FaultProxy, LoseAnswer, Reset, Status
 from tests.fault.publisher import Silence
 from tests.seaweed import SeaweedServer
-from vfs.dataset import Dataset
-from vfs.repository import opened_repository
-from vfs.snapshot import Published, PublishOptions, publish
+from vfs.snapshots.dataset import Dataset
+from vfs.snapshots.publish import Published, PublishOptions, publish
+from vfs.snapshots.repository import opened_repository
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import anyio
 
 from cachesvc.objectstore.origin import Origin, parse_origin
 from tests.seaweed import SeaweedServer
-from vfs.repository import opened_repository
+from vfs.snapshots.repository import opened_repository
 
 PUBLISHERS = 4
 ROUNDS = 8

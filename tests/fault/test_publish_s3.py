@@ -18,12 +18,12 @@ from cachesvc.errors import StoreError
 from cachesvc.objectstore.origin import parse_origin
 from tests.fault.publisher import Silence
 from tests.seaweed import SeaweedServer
-from vfs.dataset import DEFAULT_REPOSITORY, Dataset
 from vfs.errors import SourceEmptyError
-from vfs.inode import Inode, Kind
-from vfs.names import SkipReason
-from vfs.repository import opened_repository
-from vfs.snapshot import Published, PublishOptions, publish
+from vfs.manifest.inode import Inode, Kind
+from vfs.snapshots.dataset import DEFAULT_REPOSITORY, Dataset
+from vfs.snapshots.names import SkipReason
+from vfs.snapshots.publish import Published, PublishOptions, publish
+from vfs.snapshots.repository import opened_repository
 
 BODY = b"body"
 LISTED_NS = 1_704_067_200 * 10**9

@@ -10,12 +10,12 @@ from pathlib import Path
 import anyio
 
 from cachesvc.chunk import MIB, ObjectRef
-from cachesvc.chunkstore import ChunkStore
 from cachesvc.client import CacheClient
 from cachesvc.config import CacheConfig
 from cachesvc.lock import ServiceLock
 from cachesvc.objectstore.local import LocalStore
 from cachesvc.objectstore.origin import Origin, parse_origin
+from cachesvc.store.chunkstore import ChunkStore
 from tests.fakes.service_process import ServiceZygote, service_zygote
 from tests.fakes.waiting import until
 

@@ -22,7 +22,7 @@ from cachesvc.errors import (
 from cachesvc.objectstore.open import open_store
 from cachesvc.objectstore.origin import parse_origin
 from cachesvc.objectstore.protocol import IfAbsent, IfMatch, ObjectStore
-from cachesvc.retry import RetryingStore, RetryPolicy
+from cachesvc.objectstore.retry import RetryingStore, RetryPolicy
 from tests.fakes.faultproxy import (
     Fault,
     FaultProxy,

@@ -12,7 +12,7 @@ import pytest
 
 from tests.fuse.gallery import BIG_SIZE, HUGE_SIZE, Gallery
 from tests.node import Node
-from vfs.mountinfo import mounted_at
+from vfs.mounting.mountinfo import mounted_at
 
 SNAPSHOT, OBJECT, ETAG, CACHED = (
     f"user.headrace.{name}" for name in ("snapshot", "object", "etag", "cached_bytes")
@@ -56,7 +56,9 @@ def test_link_counts(gallery: Gallery) -> None:
     for path in few_files(gallery.mount):
         status = (gallery.mount / path).lstat()
         if stat.S_ISDIR(status.st_mode):
-            below = [entry.is_dir(follow_symlinks=False) for entry in os.scandir(gallery.mount / path)]
+            below = [
+                entry.is_dir(follow_symlinks=False) for entry in os.scandir(gallery.mount / path)
+            ]
             assert status.st_nlink == 2 + sum(below)
         else:
             assert status.st_nlink == 1

@@ -7,15 +7,17 @@ import os
 import random
 import signal
 import subprocess
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import get_native_id
 
 import pytest
 
-from tests.node import Node, wait_until, waiting_requests
-from vfs.mountinfo import mounted_at
-from vfs.process import is_alive, wait_for_end
+from tests.node import Node, wait_until, waits_for_bytes
+from vfs.mounting.mountinfo import mounted_at
+from vfs.mounting.process import is_alive, wait_for_end
 
 SIZE = 96 << 20
 KILLS = 4
@@ -42,11 +44,19 @@ def read_while(path: Path, disturb: Callable[[], object]) -> bytes:
     return b"".join(content)
 
 
-def blocked_read(node: Node, path: Path, thread: ThreadPoolExecutor) -> Callable[[], bytes]:
-    """Begin to read *path* while the cache service stands still; return how to wait for its end."""
-    future = thread.submit(path.read_bytes)
-    wait_until(lambda: waiting_requests(path.parent) > 0)
-    return lambda: future.result(timeout=60)
+@contextmanager
+def blocked_read(node: Node, path: Path) -> Iterator[Future[bytes]]:
+    """Begin to read *path*; in the block the cache service stands still and the read waits for it."""
+    threads: list[int] = []
+
+    def read() -> bytes:
+        threads.append(get_native_id())
+        return path.read_bytes()
+
+    with ThreadPoolExecutor(1) as pool, node.stopped("cachesvc"):
+        reading = pool.submit(read)
+        wait_until(lambda: threads and waits_for_bytes(threads[0]))
+        yield reading
 
 
 @pytest.mark.parametrize("role", ["worker", "cachesvc"])
@@ -62,11 +72,9 @@ def test_a_death_in_the_middle_of_reading(node: Node, source: Path, data: bytes,
 def test_a_worker_dies_with_a_request_in_hand(node: Node, source: Path, data: bytes) -> None:
     """A request that a worker was answering when it died is answered by the next one."""
     mount = node.mount(source)
-    with ThreadPoolExecutor(1) as thread:
-        with node.stopped("cachesvc"):
-            finish = blocked_read(node, mount / "big", thread)
-            killed = node.kill("worker")
-        assert finish() == data
+    with blocked_read(node, mount / "big") as reading:
+        killed = node.kill("worker")
+    assert reading.result() == data
     assert not set(node.processes()["worker"]) & set(killed)
 
 
@@ -75,11 +83,9 @@ def test_the_cache_service_dies_with_a_request_in_hand(
 ) -> None:
     """The cache service is started again by whoever needs it, and asked again what it left."""
     mount = node.mount(source)
-    with ThreadPoolExecutor(1) as thread:
-        with node.stopped("cachesvc"):
-            finish = blocked_read(node, mount / "big", thread)
-            killed = node.kill("cachesvc")
-        assert finish() == data
+    with blocked_read(node, mount / "big") as reading:
+        killed = node.kill("cachesvc")
+    assert reading.result() == data
     assert not set(node.processes()["cachesvc"]) & set(killed)
 
 
@@ -126,7 +132,7 @@ def test_a_reader_can_be_killed(node: Node, source: Path, data: bytes) -> None:
     mount = node.mount(source)
     with node.stopped("cachesvc"):
         reader = subprocess.Popen(["cat", mount / "big"], stdout=subprocess.DEVNULL)
-        wait_until(lambda: waiting_requests(mount) > 0)
+        wait_until(lambda: waits_for_bytes(reader.pid))
         reader.kill()
         assert reader.wait(timeout=10) == -signal.SIGKILL
     assert (mount / "small").read_bytes() == b"small"

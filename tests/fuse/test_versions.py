@@ -13,7 +13,7 @@ from tests.node import Node
 
 def errno_of_reading(path: Path) -> int:
     """Return the errno with which reading *path* fails."""
-    with pytest.raises(OSError, match=path.name) as caught:
+    with pytest.raises(OSError, match="Errno") as caught:
         path.read_bytes()
     assert caught.value.errno is not None
     return caught.value.errno

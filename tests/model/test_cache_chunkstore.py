@@ -9,8 +9,8 @@ from typing import TypeAlias
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cachesvc.chunkstore import ChunkState, ChunkStore
 from cachesvc.config import CacheConfig
+from cachesvc.store.chunkstore import ChunkState, ChunkStore
 from tests.fakes.chunks import bytes_of, chunk_of, new_chunk
 from tests.fakes.store_check import die, require_sound
 

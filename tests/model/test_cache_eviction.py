@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachesvc.chunk import ChunkId
-from cachesvc.eviction import EvictionPolicy
+from cachesvc.store.eviction import EvictionPolicy
 
 CAPACITY = 100
 MAX_COUNT = 8

@@ -21,9 +21,9 @@ from tests.fakes.manifests import (
     read_back,
     written,
 )
-from vfs.builder import ManifestBuilder
-from vfs.difference import Change, ChangeKind, difference
-from vfs.tree import Tree
+from vfs.manifest.builder import ManifestBuilder
+from vfs.manifest.difference import Change, ChangeKind, difference
+from vfs.manifest.tree import Tree
 
 CHUNK_SIZE = 4
 
@@ -119,10 +119,10 @@ async def play(operations: list[tuple[bytes, Node | None]]) -> None:
 def tiny_pages() -> Iterator[None]:
     """Give a page 3 inodes and a group 2 pages, so that small trees span many of both."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("vfs.writer", "vfs.tree"):
+        for module in ("vfs.manifest.writer", "vfs.manifest.tree"):
             patch.setattr(f"{module}.PAGE_RECORDS", 3)
             patch.setattr(f"{module}.HASH_PAGE_RECORDS", 2)
-        for module in ("vfs.writer", "vfs.table", "vfs.manifest"):
+        for module in ("vfs.manifest.writer", "vfs.manifest.table", "vfs.manifest.page"):
             patch.setattr(f"{module}.GROUP_SIZE", 2)
         yield
 

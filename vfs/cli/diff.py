@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import click
 
 from vfs.cli.options import json_option, print_json, repo_options, run, source_argument
-from vfs.dataset import Dataset, parse_dataset
-from vfs.difference import Change, difference
-from vfs.inode import Inode, Kind
-from vfs.names import lossless, printable
-from vfs.repository import opened_repository
+from vfs.manifest.difference import Change, difference
+from vfs.manifest.inode import Inode, Kind
+from vfs.snapshots.dataset import Dataset, parse_dataset
+from vfs.snapshots.names import lossless, printable
+from vfs.snapshots.repository import opened_repository
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cachesvc.spawn import service_pid
-from vfs.mountinfo import MountInfo, mount_table
-from vfs.process import is_alive
-from vfs.state import MountState, all_states
+from vfs.mounting.mountinfo import MountInfo, mount_table
+from vfs.mounting.process import is_alive
+from vfs.mounting.state import MountState, all_states
 
 
 @click.command("list")

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import click
 
 from vfs.cli.options import human_size, json_option, print_json, repo_options, run, source_argument
-from vfs.dataset import Dataset, parse_dataset
-from vfs.repository import opened_repository
-from vfs.superblock import Superblock
+from vfs.manifest.superblock import Superblock
+from vfs.snapshots.dataset import Dataset, parse_dataset
+from vfs.snapshots.repository import opened_repository
 
 
 @click.command()

@@ -13,12 +13,12 @@ from cachesvc.options import cache_options
 from cachesvc.spawn import ensure_service
 from vfs.cli.options import repo_options, run, source_argument
 from vfs.cli.progress import shown_progress
-from vfs.dataset import Dataset, DatasetRequest
-from vfs.launch import launch_supervisor, supervise_here
-from vfs.mount import check_mountpoint, resolve_mountpoint
-from vfs.repository import StoredSnapshot
-from vfs.spec import DEFAULT_READ_AHEAD_KIB, MountSpec
-from vfs.unpublished import private_snapshot, published_snapshot
+from vfs.mounting.launch import launch_supervisor, supervise_here
+from vfs.mounting.mount import check_mountpoint, resolve_mountpoint
+from vfs.mounting.spec import DEFAULT_READ_AHEAD_KIB, MountSpec
+from vfs.snapshots.dataset import Dataset, DatasetRequest
+from vfs.snapshots.repository import StoredSnapshot
+from vfs.snapshots.unpublished import private_snapshot, published_snapshot
 
 
 @click.command()

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from vfs.cli.options import human_size
-from vfs.snapshot import Progress as PublishProgress
-from vfs.snapshot import Step
+from vfs.snapshots.publish import Progress as PublishProgress
+from vfs.snapshots.publish import Step
 
 LINE_SECONDS = 5.0
 """A plain line at most this often, and one when a step is over."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from vfs.cli.options import json_option, print_json, repo_options, run, source_argument
-from vfs.dataset import Dataset, parse_dataset
-from vfs.refs import Ref
-from vfs.repository import opened_repository
+from vfs.snapshots.dataset import Dataset, parse_dataset
+from vfs.snapshots.refs import Ref
+from vfs.snapshots.repository import opened_repository
 
 
 @click.command()

@@ -6,11 +6,11 @@ import click
 
 from vfs.cli import log
 from vfs.cli.options import human_size, json_option, print_json, repo_options, run, source_argument
-from vfs.dataset import Dataset, parse_dataset
-from vfs.largest import Candidate, largest_directories
-from vfs.names import lossless, printable
-from vfs.repository import opened_repository
-from vfs.superblock import Superblock
+from vfs.manifest.superblock import Superblock
+from vfs.snapshots.dataset import Dataset, parse_dataset
+from vfs.snapshots.largest import Candidate, largest_directories
+from vfs.snapshots.names import lossless, printable
+from vfs.snapshots.repository import opened_repository
 
 
 @click.command()

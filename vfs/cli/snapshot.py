@@ -15,8 +15,8 @@ from vfs.cli.options import (
     source_argument,
 )
 from vfs.cli.progress import shown_progress
-from vfs.dataset import DEFAULT_REF, Dataset, parse_dataset
-from vfs.snapshot import Published, PublishOptions, publish
+from vfs.snapshots.dataset import DEFAULT_REF, Dataset, parse_dataset
+from vfs.snapshots.publish import Published, PublishOptions, publish
 
 MESSAGE_SIZE_LIMIT = 4096
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from vfs.errors import MountError
-from vfs.mount import resolve_mountpoint, unmount
-from vfs.mountinfo import mounted_at
-from vfs.process import wait_for_end
-from vfs.state import forget_state, load_state
+from vfs.mounting.mount import resolve_mountpoint, unmount
+from vfs.mounting.mountinfo import mounted_at
+from vfs.mounting.process import wait_for_end
+from vfs.mounting.state import forget_state, load_state
 
 END_SECONDS = 10
 
@@ -22,7 +22,8 @@ def umount(mountpoint: Path, *, lazy: bool) -> None:
     """Unmount MOUNTPOINT. What was read stays in the node's cache."""
     target = resolve_mountpoint(mountpoint)
     state = load_state(target)
-    live = mounted_at(target)
+    there = mounted_at(target)
+    live = there if there is not None and there.filesystem == FILESYSTEM_TYPE else None
     if live is None and state is None:
         raise MountError(f"nothing of headrace's is mounted at {target}; see 'headrace list'")
     if live is not None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import anyio
 
 from bench.synthetic import SyntheticListing, listed, path_of
-from vfs.listing import Listed
-from vfs.names import KeyPaths, SkipReason
+from vfs.snapshots.listing import Listed
+from vfs.snapshots.names import KeyPaths, SkipReason
 
 
 def test_all_files_are_listed_in_walk_order() -> None:

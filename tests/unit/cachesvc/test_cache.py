@@ -13,9 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cachesvc.cache import MAX_RANGE_SIZE, ChunkCache, RangeSource, Wanted, runs_of
 from cachesvc.chunk import MIB, ObjectRef, checksum
-from cachesvc.committer import Committer
 from cachesvc.errors import (
     AccessDeniedError,
     CacheDamagedError,
@@ -23,12 +21,14 @@ from cachesvc.errors import (
     ChunkCorruptError,
     ObjectMissingError,
 )
-from cachesvc.eviction import EvictionPolicy
-from cachesvc.gate import FetchGate
-from cachesvc.lease import Leases
+from cachesvc.fill.cache import MAX_RANGE_SIZE, ChunkCache, RangeSource, Wanted, runs_of
+from cachesvc.fill.committer import Committer
+from cachesvc.fill.gate import FetchGate
+from cachesvc.fill.lease import Leases
+from cachesvc.fill.residents import Residents
 from cachesvc.metrics import Metrics
-from cachesvc.residents import Residents
-from cachesvc.slab import Data
+from cachesvc.store.eviction import EvictionPolicy
+from cachesvc.store.slab import Data
 from tests.fakes.flaky_store import FlakyStore
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_table import MemoryTable
@@ -317,8 +317,8 @@ def test_all_that_waits_goes_into_one_commit() -> None:
 
 
 def test_a_disk_that_stalls_does_not_hold_up_readers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cachesvc.committer.STALL_SECONDS", 0.05)
-    monkeypatch.setattr("cachesvc.committer.TICK_SECONDS", 0.05)
+    monkeypatch.setattr("cachesvc.fill.committer.STALL_SECONDS", 0.05)
+    monkeypatch.setattr("cachesvc.fill.committer.TICK_SECONDS", 0.05)
 
     async def play() -> None:
         async with harness() as h:

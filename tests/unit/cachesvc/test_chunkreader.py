@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from cachesvc.chunk import MIB, Span
-from cachesvc.chunkreader import ChunkReader
-from cachesvc.chunkstore import ChunkStore
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheUnusableError
-from cachesvc.marker import Marker, Phase, write_marker
+from cachesvc.store.chunkreader import ChunkReader
+from cachesvc.store.chunkstore import ChunkStore
+from cachesvc.store.marker import Marker, Phase, write_marker
 from tests.fakes.chunks import bytes_of, chunk_of, new_chunk, span_of
 from tests.fakes.reader_process import ReaderProcess, reader_process
 from tests.fakes.store_check import die

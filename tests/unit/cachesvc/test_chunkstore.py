@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from cachesvc import storefiles
 from cachesvc.chunk import MIB
-from cachesvc.chunkstore import ChunkState, ChunkStore
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheFullError, CacheUnusableError
-from cachesvc.layout import index_path, slabs_path
-from cachesvc.lmdbenv import writing
-from cachesvc.marker import Marker, Phase, crash_log_path, read_marker, write_marker
-from cachesvc.slab import CLASSES, SMALL, class_of, slab_keys, stored_size
-from cachesvc.storefiles import StoreFiles
+from cachesvc.store import storefiles
+from cachesvc.store.chunkstore import ChunkState, ChunkStore
+from cachesvc.store.layout import index_path, slabs_path
+from cachesvc.store.lmdbenv import writing
+from cachesvc.store.marker import Marker, Phase, crash_log_path, read_marker, write_marker
+from cachesvc.store.slab import CLASSES, SMALL, class_of, slab_keys, stored_size
+from cachesvc.store.storefiles import StoreFiles
 from tests.fakes.chunks import bytes_of, chunk_of, new_chunk
 from tests.fakes.store_check import die, require_sound
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cachesvc.chunk import ChunkId
-from cachesvc.eviction import EvictionPolicy
+from cachesvc.store.eviction import EvictionPolicy
 
 NOTHING: frozenset[ChunkId] = frozenset()
 

@@ -11,7 +11,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachesvc.gate import FetchGate, Urgency
+from cachesvc.fill.gate import FetchGate, Urgency
 
 MAX_COUNT = 4
 MAX_SIZE = 100

@@ -7,7 +7,7 @@ import pytest
 
 from cachesvc.chunk import ChunkId
 from cachesvc.errors import CacheDamagedError
-from cachesvc.index import (
+from cachesvc.store.index import (
     INTENT_KEY,
     MAX_PARTIAL,
     META_KEY,
@@ -19,7 +19,7 @@ from cachesvc.index import (
     run_and_length_in,
     trusted_run_in,
 )
-from cachesvc.lmdbenv import Environment, open_writer, writing
+from cachesvc.store.lmdbenv import Environment, open_writer, writing
 
 A, B = ChunkId(b"a" * 24), ChunkId(b"b" * 24)
 

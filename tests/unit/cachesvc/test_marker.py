@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cachesvc.marker import (
+from cachesvc.store.marker import (
     Marker,
     Phase,
     Verdict,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cachesvc.chunk import ChunkId
-from cachesvc.eviction import EvictionPolicy
-from cachesvc.lease import Leases
-from cachesvc.residents import FULL_SECONDS, Residents
+from cachesvc.fill.lease import Leases
+from cachesvc.fill.residents import FULL_SECONDS, Residents
+from cachesvc.store.eviction import EvictionPolicy
 
 CAPACITY = 1000
 LEASE_SECONDS = 10.0

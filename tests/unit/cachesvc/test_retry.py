@@ -20,7 +20,7 @@ from cachesvc.errors import (
 )
 from cachesvc.objectstore.paging import Page, PagedListing
 from cachesvc.objectstore.protocol import IfAbsent, IfMatch, ObjectInfo
-from cachesvc.retry import RetryingStore, RetryPolicy
+from cachesvc.objectstore.retry import RetryingStore, RetryPolicy
 from tests.fakes.flaky_store import FlakyStore
 from tests.fakes.memory_store import MemoryStore
 

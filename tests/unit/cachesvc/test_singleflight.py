@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from cachesvc.singleflight import FlightAbandonedError, SingleFlight
+from cachesvc.fill.singleflight import FlightAbandonedError, SingleFlight
 
 
 def test_those_who_find_a_flight_wait_for_its_end() -> None:

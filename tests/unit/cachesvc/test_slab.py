@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachesvc.chunk import ChunkId, Span
-from cachesvc.slab import (
+from cachesvc.store.slab import (
     LARGE,
     PAGE_SIZE,
     SMALL,

@@ -20,12 +20,12 @@ from tests.fakes.manifests import (
     walk,
     written,
 )
-from vfs.builder import ManifestBuilder, SnapshotInfo
-from vfs.collected import CollectedDirectory
 from vfs.errors import InvalidNameError, NameCollisionError
-from vfs.inode import Inode
-from vfs.superblock import Superblock
-from vfs.tree import Tree
+from vfs.manifest.builder import ManifestBuilder, SnapshotInfo
+from vfs.manifest.collected import CollectedDirectory
+from vfs.manifest.inode import Inode
+from vfs.manifest.superblock import Superblock
+from vfs.manifest.tree import Tree
 
 CHUNK = 1 << 22
 

@@ -6,9 +6,9 @@ import anyio
 import pytest
 
 from tests.fakes.manifests import Directory, File, MemorySource, Node, Symlink, manifest_of
-from vfs.difference import difference
-from vfs.inode import Kind
-from vfs.tree import Tree
+from vfs.manifest.difference import difference
+from vfs.manifest.inode import Kind
+from vfs.manifest.tree import Tree
 
 BASE: dict[bytes, Node] = {b"a": File(1), b"d/b": File(2), b"d/e/c": File(3), b"l": Symlink(b"a")}
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachesvc.chunk import ObjectRef
-from vfs.extent import PlacedExtent, chunk_spans, file_spans
+from vfs.serving.extent import PlacedExtent, chunk_spans, file_spans
 
 CHUNK = 10
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vfs.errors import InvalidNameError, ManifestDamagedError
-from vfs.inode import (
+from vfs.manifest.inode import (
     PLACE,
     RECORD,
     RECORD_SIZE,

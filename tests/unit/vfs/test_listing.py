@@ -13,11 +13,11 @@ import pytest
 
 from cachesvc.objectstore.protocol import ObjectInfo
 from vfs.errors import SourceUnreadableError
-from vfs.listing import Listed, ListedKind, Listing
-from vfs.locallisting import LocalListing
-from vfs.names import SkipReason
-from vfs.objectlisting import ObjectListing
-from vfs.spool import Spool
+from vfs.snapshots.listing import Listed, ListedKind, Listing
+from vfs.snapshots.locallisting import LocalListing
+from vfs.snapshots.names import SkipReason
+from vfs.snapshots.objectlisting import ObjectListing
+from vfs.snapshots.spool import Spool
 
 MTIME_NS = 1_600_000_000_123_456_789
 
@@ -120,7 +120,7 @@ def test_a_directory_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
 def test_a_directory_that_vanishes_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vfs.locallisting.BATCH_COUNT", 1)
+    monkeypatch.setattr("vfs.snapshots.locallisting.BATCH_COUNT", 1)
     gone = tmp_path / "gone"
     gone.mkdir()
     listing = LocalListing(str(tmp_path))
@@ -135,7 +135,7 @@ def test_a_directory_that_vanishes_is_counted(
 
 
 def test_many_entries_come_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vfs.locallisting.BATCH_COUNT", 3)
+    monkeypatch.setattr("vfs.snapshots.locallisting.BATCH_COUNT", 3)
     for number in range(10):
         (tmp_path / str(number)).touch()
 

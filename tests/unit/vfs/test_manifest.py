@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vfs.errors import ManifestDamagedError
-from vfs.manifest import (
+from vfs.manifest.page import (
     GROUP_SIZE,
     PAGE_SIZE_LIMIT,
     Group,

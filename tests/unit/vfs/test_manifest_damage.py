@@ -21,9 +21,9 @@ from tests.fakes.manifests import (
     walk,
 )
 from vfs.errors import ManifestError
-from vfs.inode import PLACE, RECORD_SIZE, decode_inode
-from vfs.superblock import TableRoot
-from vfs.tree import Tree
+from vfs.manifest.inode import PLACE, RECORD_SIZE, decode_inode
+from vfs.manifest.superblock import TableRoot
+from vfs.manifest.tree import Tree
 
 NODES: dict[bytes, Node] = {
     b"a": File(5, 11, 0o600, "ab" * 16),

@@ -5,7 +5,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs.mountinfo import mount_table, parse_mountinfo
+from vfs.mounting.mountinfo import mount_table, parse_mountinfo
 
 LINE = (
     rb"98 26 0:51 / /mnt/a\040b\134c ro,nosuid,nodev,relatime shared:1 master:2 - "

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs.names import KeyPaths, Skipped, SkipReason, component_fault
+from vfs.snapshots.names import KeyPaths, Skipped, SkipReason, component_fault
 
 
 @pytest.mark.parametrize("key", ["a", "a/b/c", "a b/ü.txt", "...", ".a/..b", "a\\b", "x" * 255])

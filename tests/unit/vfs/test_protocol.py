@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs import protocol
-from vfs.protocol import InitFlag, MalformedRequestError, Opcode
+from vfs.serving import protocol
+from vfs.serving.protocol import InitFlag, MalformedRequestError, Opcode
 
 KERNEL_FLAGS = int(protocol.WANTED_FLAGS) | 1 << 5 | 1 << 40
 

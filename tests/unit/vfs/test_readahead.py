@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs.readahead import SLACK, WINDOW_LIMIT, ReadaheadWindow
+from vfs.serving.readahead import SLACK, WINDOW_LIMIT, ReadaheadWindow
 
 MIB = 1 << 20
 CHUNK = 4 * MIB

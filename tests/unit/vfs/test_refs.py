@@ -17,7 +17,15 @@ from cachesvc.objectstore.local import LocalStore
 from cachesvc.objectstore.origin import parse_origin
 from cachesvc.objectstore.protocol import Condition, IfAbsent, ObjectStore
 from vfs.errors import RefConflictError, RefDamagedError
-from vfs.refs import Ref, check_ref_name, decode_ref, move_ref, new_ref, read_ref, read_refs
+from vfs.snapshots.refs import (
+    Ref,
+    check_ref_name,
+    decode_ref,
+    move_ref,
+    new_ref,
+    read_ref,
+    read_refs,
+)
 
 FIRST, SECOND, THIRD = "1" * 40, "2" * 40, "3" * 40
 

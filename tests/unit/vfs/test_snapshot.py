@@ -14,7 +14,6 @@ import xxhash
 
 from cachesvc.chunk import CHUNK_SIZE
 from cachesvc.errors import ObjectChangedError, UsageError
-from vfs.dataset import Dataset, parse_dataset
 from vfs.errors import (
     AmbiguousSnapshotError,
     RefConflictError,
@@ -22,11 +21,12 @@ from vfs.errors import (
     SnapshotMissingError,
     SourceNamesError,
 )
-from vfs.inode import Inode, Kind
-from vfs.largest import largest_directories
-from vfs.repository import opened_repository
-from vfs.snapshot import Published, PublishOptions, Step, publish
-from vfs.tree import Tree
+from vfs.manifest.inode import Inode, Kind
+from vfs.manifest.tree import Tree
+from vfs.snapshots.dataset import Dataset, parse_dataset
+from vfs.snapshots.largest import largest_directories
+from vfs.snapshots.publish import Published, PublishOptions, Step, publish
+from vfs.snapshots.repository import opened_repository
 
 MTIME_NS = 1_600_000_000_123_456_789
 

@@ -16,7 +16,7 @@ import pytest
 
 from vfs.cli import main
 from vfs.cli.options import human_size
-from vfs.dataset import parse_dataset, split_source_ref
+from vfs.snapshots.dataset import parse_dataset, split_source_ref
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ import pytest
 
 from cachesvc.config import CacheConfig
 from cachesvc.objectstore.origin import Origin
-from vfs.dataset import DatasetRequest
 from vfs.errors import MountError
-from vfs.spec import MountSpec
-from vfs.state import (
+from vfs.mounting.spec import MountSpec
+from vfs.mounting.state import (
     MountState,
     all_states,
     forget_state,
@@ -18,6 +17,7 @@ from vfs.state import (
     runtime_directory,
     save_state,
 )
+from vfs.snapshots.dataset import DatasetRequest
 
 SECRET = "canary-of-a-secret"
 

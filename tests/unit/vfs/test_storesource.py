@@ -12,7 +12,7 @@ import pytest
 from cachesvc.objectstore.local import LocalStore
 from cachesvc.objectstore.origin import parse_origin
 from vfs.errors import ManifestDamagedError
-from vfs.storesource import BLOCK_SIZE, BLOCKS_KEPT, StoreSource
+from vfs.snapshots.storesource import BLOCK_SIZE, BLOCKS_KEPT, StoreSource
 
 
 class CountingStore(LocalStore):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vfs.errors import ManifestDamagedError, ManifestForeignError, ManifestNewerError
-from vfs.superblock import (
+from vfs.manifest.superblock import (
     FORMAT_VERSION,
     PREFIX,
     PREFIX_SIZE,
@@ -82,7 +82,7 @@ def test_another_snapshot_is_refused_by_its_name() -> None:
 
 def test_a_newer_format_is_refused_with_advice_to_upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("vfs.superblock.FORMAT_VERSION", FORMAT_VERSION + 1)
+        patch.setattr("vfs.manifest.superblock.FORMAT_VERSION", FORMAT_VERSION + 1)
         data = encode_superblock(BLOCK)
     with pytest.raises(ManifestNewerError, match="upgrade"):
         decode_superblock(data, None)

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs.table import LruCache
+from vfs.manifest.table import LruCache
 
 LIMIT = 10
 OPERATIONS = st.lists(st.tuples(st.booleans(), st.integers(0, 5), st.integers(1, 6)), max_size=40)

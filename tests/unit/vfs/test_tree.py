@@ -17,11 +17,11 @@ from tests.fakes.manifests import (
     walk,
     written,
 )
-from vfs.builder import ManifestBuilder
 from vfs.errors import ManifestDamagedError, ManifestForeignError, StaleInodeError
-from vfs.inode import ROOT_POSITION, Extent, Inode
-from vfs.stored import Place, StoredObject
-from vfs.tree import NotLoaded, Tree
+from vfs.manifest.builder import ManifestBuilder
+from vfs.manifest.inode import ROOT_POSITION, Extent, Inode
+from vfs.manifest.stored import Place, StoredObject
+from vfs.manifest.tree import NotLoaded, Tree
 
 BIG = 5000
 NODES: dict[bytes, Node] = {b"big/%05d" % number: File(number) for number in range(BIG)}

@@ -1,0 +1,70 @@
+"""Chunks that somebody may want soon: one bounded queue behind demand fetches."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import replace
+
+import anyio
+
+from cachesvc.errors import HeadraceError
+from cachesvc.fill.cache import ChunkCache, Wanted
+from cachesvc.fill.gate import Urgency
+from cachesvc.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+_WORKERS = 8
+_MAX_CHUNKS = 4096
+
+
+class PrefetchQueue:
+    """Fills what is added, oldest first, a few requests at a time.
+
+    What does not fit in the queue is dropped: its reader will ask for it. Failures are dropped too,
+    since the reader's own request will meet them.
+    """
+
+    def __init__(self, cache: ChunkCache, metrics: Metrics) -> None:
+        """Fill through *cache*."""
+        self._cache = cache
+        self._metrics = metrics
+        self._queue: deque[Wanted] = deque()
+        self._chunk_count = 0
+        self._work = anyio.Event()
+
+    def add(self, wanted: Wanted) -> None:
+        """Queue chunks, as many as there is room for."""
+        room = max(0, _MAX_CHUNKS - self._chunk_count)
+        taken = wanted.indices[:room]
+        self._metrics.prefetches_dropped += len(wanted.indices) - len(taken)
+        if taken:
+            self._queue.append(replace(wanted, indices=taken))
+            self._chunk_count += len(taken)
+            self._work.set()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            for _ in range(_WORKERS):
+                tasks.start_soon(self._work_off)
+
+    async def _work_off(self) -> None:
+        """Fill one request after the other."""
+        while True:
+            while not self._queue:
+                self._work = anyio.Event() if self._work.is_set() else self._work
+                await self._work.wait()
+            wanted = self._queue.popleft()
+            self._chunk_count -= len(wanted.indices)
+            try:
+                await self._cache.fill(wanted, _ignore, Urgency.PREFETCH)
+            except HeadraceError as error:
+                log.debug("prefetch of %s failed: %s", wanted.ref.key, error)
+            except Exception:
+                log.exception("prefetch of %s failed", wanted.ref.key)
+
+
+async def _ignore(index: int, data: object) -> None:
+    """Take the bytes of a chunk that could not be cached: nobody reads them yet."""

@@ -1,0 +1,1 @@
+"""A snapshot as one immutable file of pages: written, read, compared. Knows no storage."""

@@ -1,0 +1,171 @@
+"""Mounting and unmounting a FUSE connection: mount(2) for root, fusermount3 for others."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vfs.errors import MountError
+from vfs.mounting.mountinfo import FILESYSTEM_TYPE, MountInfo, mounted_at
+
+MS_RDONLY, MS_NOSUID, MS_NODEV = 1, 2, 4
+MNT_DETACH = 2
+UMOUNT_NOFOLLOW = 8
+FUSERMOUNT_SECONDS = 20
+SUBTYPE = FILESYSTEM_TYPE.removeprefix("fuse.")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """What the kernel is told at mount time. `source` stands in the first column of `df`."""
+
+    source: str
+    allow_other: bool
+
+
+def resolve_mountpoint(path: str | Path) -> Path:
+    """Return the absolute path of the parent directory resolved and the last component as it is.
+
+    The mountpoint itself is not followed: on a sick mount that would ask the server.
+    """
+    absolute = Path(os.path.abspath(path))
+    return Path(os.path.realpath(absolute.parent)) / absolute.name if absolute.name else absolute
+
+
+def check_mountpoint(mountpoint: Path) -> None:
+    """Raise MountError unless *mountpoint* is a directory on which no FUSE is mounted yet."""
+    there = mounted_at(mountpoint)
+    if there is not None and there.filesystem.startswith("fuse"):
+        raise MountError(
+            f"{mountpoint} already holds a mount of {there.source}; "
+            f"take it off with 'headrace umount {mountpoint}'"
+        )
+    if not mountpoint.is_dir():
+        what = "is not a directory" if mountpoint.exists() else "does not exist"
+        raise MountError(f"{mountpoint} {what}; make it with 'mkdir -p {mountpoint}'")
+
+
+def mount(mountpoint: Path, options: MountOptions) -> int:
+    """Mount a new FUSE connection read-only at *mountpoint* and return its non-blocking descriptor.
+
+    The caller owns the descriptor; the connection lives as long as one copy of it is open.
+    Raises MountError.
+    """
+    descriptor = (
+        _mount_as_root(mountpoint, options)
+        if os.geteuid() == 0
+        else _mount_with_helper(mountpoint, options)
+    )
+    os.set_blocking(descriptor, False)
+    return descriptor
+
+
+def _mount_as_root(mountpoint: Path, options: MountOptions) -> int:
+    try:
+        descriptor = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise MountError(
+            f"cannot open /dev/fuse ({error.strerror}); is the fuse module loaded?"
+        ) from error
+    data = f"fd={descriptor},rootmode=40000,user_id=0,group_id=0,default_permissions"
+    if options.allow_other:
+        data += ",allow_other"
+    result = _libc.mount(
+        os.fsencode(options.source),
+        os.fsencode(mountpoint),
+        FILESYSTEM_TYPE.encode(),
+        MS_RDONLY | MS_NOSUID | MS_NODEV,
+        data.encode(),
+    )
+    if result != 0:
+        code = ctypes.get_errno()
+        os.close(descriptor)
+        raise MountError(f"cannot mount at {mountpoint}: {os.strerror(code)}")
+    return descriptor
+
+
+def _mount_with_helper(mountpoint: Path, options: MountOptions) -> int:
+    words = ["ro", "nosuid", "nodev", "default_permissions", f"subtype={SUBTYPE}"]
+    words.append("fsname=" + options.source.replace("\\", "\\\\").replace(",", "\\,"))
+    if options.allow_other:
+        words.append("allow_other")
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with ours, theirs:
+        _fusermount(
+            ["-o", ",".join(words), "--", str(mountpoint)],
+            mountpoint,
+            [theirs.fileno()],
+            {**os.environ, "_FUSE_COMMFD": str(theirs.fileno())},
+        )
+        ours.settimeout(FUSERMOUNT_SECONDS)
+        _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+    if not descriptors:
+        raise MountError(f"fusermount3 mounted {mountpoint} but sent no descriptor")
+    os.set_inheritable(descriptors[0], False)
+    return descriptors[0]
+
+
+def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
+    """Take the topmost mount off *mountpoint*. Raises MountError when it is busy or absent."""
+    if os.geteuid() != 0:
+        _fusermount(["-u", *(["-z"] if lazy else []), "--", str(mountpoint)], mountpoint)
+        return
+    flags = UMOUNT_NOFOLLOW | (MNT_DETACH if lazy else 0)
+    if _libc.umount2(os.fsencode(mountpoint), flags) != 0:
+        raise MountError(_unmount_problem(mountpoint, ctypes.get_errno()))
+
+
+def _unmount_problem(mountpoint: Path, code: int) -> str:
+    if code == errno.EBUSY:
+        return (
+            f"{mountpoint} is in use; leave its directories and close its files "
+            f"(see 'fuser -vm {mountpoint}'), or use --lazy"
+        )
+    if code == errno.EINVAL:
+        return f"nothing is mounted at {mountpoint}"
+    return f"cannot unmount {mountpoint}: {os.strerror(code)}"
+
+
+def _fusermount(
+    arguments: Sequence[str],
+    mountpoint: Path,
+    descriptors: Sequence[int] = (),
+    environment: dict[str, str] | None = None,
+) -> None:
+    program = shutil.which("fusermount3")
+    if program is None:
+        raise MountError(
+            "fusermount3 is not installed, and only root can mount without it: apt install fuse3"
+        )
+    done = subprocess.run(
+        [program, *arguments],
+        pass_fds=descriptors,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=FUSERMOUNT_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise MountError(f"fusermount3 failed at {mountpoint}: {reason[0]}")
+
+
+def set_read_ahead(info: MountInfo, kibibytes: int) -> bool:
+    """Let the kernel read that far ahead on this mount; False where only root may say so."""
+    knob = Path(f"/sys/class/bdi/{info.major}:{info.minor}/read_ahead_kb")
+    try:
+        knob.write_text(str(kibibytes))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Answering the kernel's requests. Knows FUSE, inodes and extents; not processes."""

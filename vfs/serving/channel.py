@@ -1,0 +1,166 @@
+"""The pump between the kernel's /dev/fuse and pyfuse3.
+
+pyfuse3 never holds the real connection: it gets one end of a private socket pair. The channel
+answers READ and OPEN itself, hands everything else through, and so lets several processes read one
+connection without blocking each other. Nothing is kept from one request to the next.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import trio
+
+from vfs.serving import protocol
+from vfs.serving.protocol import MalformedRequestError, Opcode, ReadRequest, RequestHeader
+
+log = logging.getLogger(__name__)
+
+REQUESTS_PER_TURN = 32
+"""After so many requests in a row other tasks get their turn."""
+REPLY_BUFFER_SIZE = 256 * 1024
+"""pyfuse3's largest reply is a directory listing of READDIR_SIZE_MAX."""
+READ_TURN_ERRORS = frozenset({errno.EINTR, errno.ENOENT})
+"""read(2) of /dev/fuse: try again. ENOENT: the request was taken back before it was read."""
+LATE_REPLY_ERRORS = frozenset({errno.ENOENT, errno.ENODEV})
+"""write(2) of /dev/fuse: nobody waits for this reply any more."""
+
+Buffers = Sequence[bytes | memoryview]
+Reply = Callable[[Buffers], None]
+
+
+class FileReads(Protocol):
+    """Who knows the bytes of files."""
+
+    def read_nowait(self, node: int, request: ReadRequest, reply: Reply) -> bool:
+        """Reply at once and return True when every byte is at hand; else return False."""
+        ...
+
+    async def read(self, node: int, request: ReadRequest, reply: Reply) -> None:
+        """Wait for the bytes, then reply. Raises what `errno_of` knows."""
+        ...
+
+
+class Channel:
+    """One worker's share of a FUSE connection. Owns neither of its two descriptors."""
+
+    def __init__(
+        self,
+        connection: int,
+        pair: socket.socket,
+        reads: FileReads,
+        errno_of: Callable[[BaseException], int],
+    ) -> None:
+        """Pump between *connection*, a non-blocking /dev/fuse, and pyfuse3 behind *pair*."""
+        self._connection = connection
+        self._pair = trio.socket.from_stdlib_socket(pair)
+        self._reads = reads
+        self._errno_of = errno_of
+        self._request = bytearray(protocol.REQUEST_BUFFER_SIZE)
+
+    async def initialise(self, init: bytes) -> None:
+        """Replay the first request to pyfuse3 and drop its answer: the kernel has got one."""
+        await self._pair.send(init)
+        await self._pair.recv(REPLY_BUFFER_SIZE)
+
+    async def run(self) -> None:
+        """Serve until the file system is unmounted."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._pump_replies)
+            await self._pump_requests(nursery)
+            nursery.cancel_scope.cancel()
+
+    async def _pump_requests(self, nursery: trio.Nursery) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(self._connection)
+            for _ in range(REQUESTS_PER_TURN):
+                try:
+                    size = os.readv(self._connection, [self._request])
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno == errno.ENODEV:
+                        return
+                    if error.errno not in READ_TURN_ERRORS:
+                        raise
+                else:
+                    await self._accept(bytes(memoryview(self._request)[:size]), nursery)
+
+    async def _accept(self, message: bytes, nursery: trio.Nursery) -> None:
+        try:
+            await self._dispatch(message, nursery)
+        except MalformedRequestError as error:
+            log.error("dropped a request: %s", error)
+
+    async def _dispatch(self, message: bytes, nursery: trio.Nursery) -> None:
+        header = protocol.request_header(message)
+        match header.opcode:
+            case Opcode.READ:
+                self._start_read(header, protocol.read_request(message), nursery)
+            case Opcode.OPEN | Opcode.OPENDIR:
+                # Said once, the kernel stops asking, and re-reads of cached files never leave it.
+                self._write([protocol.error_reply(header.unique, errno.ENOSYS)])
+            case Opcode.IOCTL:
+                # Python's open() asks each file whether it is a terminal, and the kernel keeps no
+                # answer: on a re-read of cached files this is the only request there is.
+                self._write([protocol.error_reply(header.unique, errno.ENOTTY)])
+            case Opcode.READDIR | Opcode.READDIRPLUS:
+                await self._pair.send(protocol.as_pyfuse3_readdir(message, header.node))
+            case Opcode.FORGET | Opcode.BATCH_FORGET | Opcode.INTERRUPT | Opcode.DESTROY:
+                # None of them has an answer, and there is nothing to forget. An interrupted reader
+                # of the page cache leaves by itself; any other waits no longer than its fetch's
+                # deadline.
+                pass
+            case _:
+                await self._pair.send(message)
+
+    def _start_read(
+        self, header: RequestHeader, request: ReadRequest, nursery: trio.Nursery
+    ) -> None:
+        def reply(buffers: Buffers) -> None:
+            size = sum(map(len, buffers))
+            self._write([protocol.reply_header(header.unique, size), *buffers])
+
+        try:
+            if self._reads.read_nowait(header.node, request, reply):
+                return
+        except Exception as error:  # noqa: BLE001 - one bad request must not end the mount
+            self._fail(header.unique, error)
+            return
+        nursery.start_soon(self._read_later, header, request, reply)
+
+    async def _read_later(self, header: RequestHeader, request: ReadRequest, reply: Reply) -> None:
+        try:
+            await self._reads.read(header.node, request, reply)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(header.unique, error)
+
+    def _fail(self, unique: int, error: Exception) -> None:
+        self._write([protocol.error_reply(unique, self._errno_of(error))])
+
+    async def _pump_replies(self) -> None:
+        reply = bytearray(REPLY_BUFFER_SIZE)
+        while True:
+            size = await self._pair.recv_into(reply)
+            if size == 0:
+                return
+            self._write([memoryview(reply)[:size]])
+
+    def _write(self, buffers: Buffers) -> None:
+        try:
+            os.writev(self._connection, buffers)
+        except OSError as error:
+            level = logging.DEBUG if error.errno in LATE_REPLY_ERRORS else logging.ERROR
+            log.log(level, "the kernel did not take a reply of %d buffers: %s", len(buffers), error)
+
+
+def pyfuse3_pair() -> tuple[socket.socket, socket.socket]:
+    """Return the channel's and pyfuse3's end of a new pair that keeps message borders."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    return ours, theirs

@@ -1,0 +1,87 @@
+"""The bytes of file ranges, from the node's cache; what is missing is fetched first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from cachesvc.chunk import ChunkId, Span
+from cachesvc.client import CacheClient
+from cachesvc.errors import ChunkCorruptError
+from vfs.serving.channel import Buffers, Reply
+from vfs.serving.extent import ExtentSpan, file_spans
+from vfs.serving.layout import Layouts
+from vfs.serving.lookahead import Lookahead
+from vfs.serving.mounted import MountedSnapshots
+from vfs.serving.protocol import ReadRequest
+
+ATTEMPTS = 4
+"""A chunk may be evicted between its arrival and its first read, but not so many times."""
+
+
+class FileReader:
+    """Answers READ: the channel's `FileReads`. Keeps nothing that another worker would miss."""
+
+    def __init__(
+        self,
+        mounted: MountedSnapshots,
+        layouts: Layouts,
+        chunks: CacheClient,
+        lookahead: Lookahead,
+    ) -> None:
+        """Find files by *mounted* and *layouts*, and their bytes by *chunks*."""
+        self._mounted = mounted
+        self._layouts = layouts
+        self._chunks = chunks
+        self._lookahead = lookahead
+
+    def read_nowait(self, node: int, request: ReadRequest, reply: Reply) -> bool:
+        """Reply at once and return True when the file's place and all bytes are at hand."""
+        place = self._mounted.locate(node)
+        extents = self._layouts.extents_nowait(*place)
+        if extents is None:
+            return False
+        pieces = list(file_spans(extents, request.offset, request.size))
+        with self._chunks.hits([piece.span for piece in pieces]) as views:
+            if views is None:
+                return False
+            reply(views)
+        self._lookahead.note(place, extents, request)
+        return True
+
+    async def read(self, node: int, request: ReadRequest, reply: Reply) -> None:
+        """Have the cache fetch what is missing, then reply."""
+        place = self._mounted.locate(node)
+        extents = await self._layouts.extents(*place)
+        self._lookahead.note(place, extents, request)
+        pieces = list(file_spans(extents, request.offset, request.size))
+        wants = [await self._layouts.want(*place, each.extent, each.index) for each in pieces]
+        for _ in range(ATTEMPTS):
+            loaned = await self._chunks.fill(wants)
+            with self._buffers(pieces, loaned) as buffers:
+                if buffers is not None:
+                    reply(buffers)
+                    return
+        raise ChunkCorruptError(
+            f"{pieces[0].extent.object.key}: its chunks leave the cache before they are read; "
+            "give the cache more room with --cache-size"
+        )
+
+    @contextmanager
+    def _buffers(
+        self, pieces: Sequence[ExtentSpan], loaned: Mapping[ChunkId, bytes]
+    ) -> Iterator[Buffers | None]:
+        """Yield the bytes of all pieces in order, those that could not be cached from *loaned*."""
+        if not loaned:
+            with self._chunks.hits([piece.span for piece in pieces]) as views:
+                yield views
+            return
+        buffers = [self._copy(piece.span, loaned.get(piece.span.chunk)) for piece in pieces]
+        found = [buffer for buffer in buffers if buffer is not None]
+        yield found if len(found) == len(buffers) else None
+
+    def _copy(self, span: Span, loaned: bytes | None) -> bytes | memoryview | None:
+        if loaned is not None:
+            return memoryview(loaned)[span.start : span.stop]
+        with self._chunks.hits([span]) as views:
+            return None if views is None else b"".join(views)

@@ -1,0 +1,1 @@
+"""Publishing a source as a snapshot, and finding one by name: listings, refs, repositories."""

@@ -1,0 +1,36 @@
+"""Which snapshot a mount shows: the one that was named, or one made on the spot."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from cachesvc.objectstore.origin import parse_origin
+from vfs.snapshots.dataset import DEFAULT_REF, Dataset, opened
+from vfs.snapshots.publish import Progress, PublishOptions, publish
+from vfs.snapshots.repository import Repository, StoredSnapshot
+
+PRIVATE_REPOSITORIES = "snapshots"
+"""Where in the cache directory the snapshots of unpublished sources lie."""
+
+
+async def published_snapshot(dataset: Dataset) -> StoredSnapshot | None:
+    """Return the snapshot that *dataset* names; None when it names none and was never published."""
+    async with opened(dataset.repository) as store:
+        repository = Repository(store)
+        if dataset.snapshot is None and await repository.ref(DEFAULT_REF) is None:
+            return None
+        return await repository.find(dataset.snapshot_or_default)
+
+
+async def private_snapshot(
+    dataset: Dataset, cache_directory: Path, progress: Progress
+) -> tuple[Dataset, StoredSnapshot]:
+    """Publish the source as it is now into a repository of this user's own, and return that."""
+    name = hashlib.blake2b(dataset.source.root.encode("utf-8", "surrogateescape"), digest_size=8)
+    directory = cache_directory / PRIVATE_REPOSITORIES / name.hexdigest()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private = replace(dataset, repository=parse_origin(str(directory)))
+    published = await publish(private, PublishOptions(DEFAULT_REF), progress)
+    return private, StoredSnapshot(published.snapshot_id, published.manifest_size)
