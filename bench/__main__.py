@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from bench.report import Report
-from bench.scenarios import memory, read, startup
+from bench.scenarios import chaos, memory, read, startup
 
 WIDTH = 150
 """Columns of a table that goes to a file."""
@@ -66,6 +66,15 @@ def memory_command(files: int, out: Path | None) -> None:
     """Measure the private memory of everybody who serves a mount."""
     with scratch_directory() as scratch:
         finish(memory.run(scratch, files, say), out)
+
+
+@main.command("chaos")
+@click.option("--seconds", default=60.0, show_default=True, help="How long to do harm.")
+@out_option
+def chaos_command(seconds: float, out: Path | None) -> None:
+    """Verify every byte that readers get while any two of the servers are killed at once."""
+    with scratch_directory() as scratch:
+        finish(chaos.run(scratch, seconds, say), out)
 
 
 def parse_sizes(text: str) -> list[int]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from collections import deque
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
 
 from cachesvc.chunk import MIB
+from cachesvc.socketaddress import socket_address
 from cachesvc.wire import FrameBuffer
 
 log = logging.getLogger(__name__)
@@ -130,16 +129,6 @@ class FrameSocket:
             return 0
         except OSError:
             return len(view)
-
-
-@contextmanager
-def socket_address(path: Path) -> Iterator[str]:
-    """Yield an address for *path* that fits in the 107 bytes of one, however long the path is."""
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{directory}/{path.name}"
-    finally:
-        os.close(directory)
 
 
 def connect(path: Path) -> socket.socket:

@@ -25,7 +25,6 @@ from cachesvc.fill.lease import Leases
 from cachesvc.fill.prefetch import PrefetchQueue
 from cachesvc.fill.residents import Residents
 from cachesvc.fill.sources import Sources
-from cachesvc.framesocket import socket_address
 from cachesvc.lock import ServiceLock
 from cachesvc.metrics import Metrics
 from cachesvc.objectstore.open import open_store
@@ -33,6 +32,7 @@ from cachesvc.objectstore.origin import Origin
 from cachesvc.objectstore.protocol import ObjectStore
 from cachesvc.objectstore.retry import RetryingStore, RetryPolicy
 from cachesvc.server import CacheServer
+from cachesvc.socketaddress import socket_address
 from cachesvc.store.chunkstore import ChunkStore
 from cachesvc.store.eviction import EvictionPolicy
 from cachesvc.store.layout import data_file, index_path

@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO
 
+from cachesvc.ambient import without_credentials
 from cachesvc.chunk import MIB
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheBusyError, CacheServiceError
@@ -34,7 +35,6 @@ _PEER = struct.Struct("3i")
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(4 * MIB), "MALLOC_TRIM_THRESHOLD_": str(64 * MIB)}
 
 # Credentials come with the mounts. Nothing of the person who happened to start the service is used.
-_FOREIGN_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "GCLOUD_", "FSSPEC_")
 _NO_AMBIENT_CREDENTIALS = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": os.devnull,
@@ -64,8 +64,7 @@ def service_command(config: CacheConfig) -> list[str]:
 
 def service_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the environment for the service: memory settings, and no credentials."""
-    kept = {n: v for n, v in environ.items() if not n.startswith(_FOREIGN_PREFIXES)}
-    return {**kept, **_MALLOC, **_NO_AMBIENT_CREDENTIALS}
+    return {**without_credentials(environ), **_MALLOC, **_NO_AMBIENT_CREDENTIALS}
 
 
 def ensure_service(config: CacheConfig, start_seconds: float = _START_SECONDS) -> None:

@@ -21,6 +21,8 @@ from vfs.mounting.mountinfo import mount_table
 from vfs.mounting.process import is_alive, wait_for_end
 
 COMMAND_SECONDS = 120
+END_SECONDS = 20
+ROLES = ("supervisor", "keeper", "worker", "cachesvc")
 HEADRACE = Path(sys.executable).with_name("headrace")
 
 
@@ -40,6 +42,7 @@ class Node:
             **(environment or {}),
             "HEADRACE_CACHE_DIR": str(self.cache),
             "HEADRACE_RUNTIME_DIR": str(directory / "run"),
+            "HEADRACE_IDLE_SECONDS": "0.5",
             "TMPDIR": str(self.scratch),
         }
 
@@ -83,12 +86,12 @@ class Node:
 
     def processes(self) -> dict[str, list[int]]:
         """Return the pids by role, as `headrace list` tells them."""
-        found: dict[str, list[int]] = {"supervisor": [], "worker": [], "cachesvc": []}
+        found: dict[str, set[int]] = {role: set() for role in ROLES}
         for row in self.mounts():
-            found["supervisor"] += [row["supervisor"]] if row["supervisor"] else []
-            found["worker"] += row["workers"]
-            found["cachesvc"] += [row["cachesvc"]] if row["cachesvc"] else []
-        return found
+            found["worker"].update(row["workers"])
+            for role in ("supervisor", "keeper", "cachesvc"):
+                found[role].update([row[role]] if row[role] else [])
+        return {role: sorted(pids) for role, pids in found.items()}
 
     def kill(self, role: str) -> list[int]:
         """SIGKILL all processes of that role and return their pids."""
@@ -113,7 +116,7 @@ class Node:
 
     def log(self) -> str:
         """Return what the supervisors and workers of the live mounts have logged."""
-        logs = (self.directory / "run").glob("mounts/*/log")
+        logs = (self.directory / "run").rglob("*log")
         return "".join(path.read_text(errors="replace") for path in logs)
 
     def leave(self) -> list[str]:
@@ -124,25 +127,33 @@ class Node:
         if service is not None:
             os.kill(service, signal.SIGTERM)
             wait_for_end(service, 10)
+        deadline = time.monotonic() + END_SECONDS
+        while self._pids() and time.monotonic() < deadline:
+            time.sleep(0.02)
         return [
-            *(f"mount at {path}" for path in self._mountpoints()),
+            *(f"mount at {path}" for path in self.mountpoints()),
             *(f"process {pid}: {_command_of(pid)}" for pid in self._pids()),
             *(f"file {path}" for path in self.scratch.rglob("*")),
             *(f"state {path}" for path in (self.directory / "run").glob("mounts/*")),
         ]
+
+    def pids_of(self, module: str) -> list[int]:
+        """Return the processes of this node whose command line names *module*."""
+        return [pid for pid in self._pids() if module in _command_of(pid)]
 
     def close(self) -> None:
         """Take down everything in whatever state a test left it, and remove the directory."""
         pids = self._pids()
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
-        for mountpoint in self._mountpoints():
+        for mountpoint in self.mountpoints():
             unmount(mountpoint, lazy=True)
         for pid in pids:
             _stop(pid)
         shutil.rmtree(self.directory)
 
-    def _mountpoints(self) -> list[Path]:
+    def mountpoints(self) -> list[Path]:
+        """Return where something is mounted, the topmost first."""
         mounts = [info.mountpoint for info in reversed(mount_table())]
         return [path for path in mounts if path.is_relative_to(self.directory)]
 

@@ -13,19 +13,19 @@ import pytest
 from tests.fuse.gallery import Gallery
 from tests.node import HEADRACE, Node, wait_until
 from tests.seaweed import SeaweedServer
-from vfs.mountinfo import mount_table, mounted_at
-from vfs.process import is_alive
+from vfs.mounting.mountinfo import mounted_at
+from vfs.mounting.process import is_alive
 
 
 def refusal(node: Node, *words: str | Path) -> str:
     """Run a command that must fail; return its one line, after looking that it left nothing."""
-    before = mount_table()
+    before = node.mountpoints()
     done = node.run(*words, code=1)
     lines = done.stderr.splitlines()
     assert done.stdout == ""
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("headrace: ")
-    assert mount_table() == before
+    assert node.mountpoints() == before
     return lines[0]
 
 
@@ -116,9 +116,7 @@ def test_a_manifest_that_is_damaged(node: Node, published: Path, mountpoint: Pat
     refusal(node, "mount", published, mountpoint)
 
 
-def test_a_bucket_that_is_missing(
-    node: Node, mountpoint: Path, s3_server: SeaweedServer
-) -> None:
+def test_a_bucket_that_is_missing(node: Node, mountpoint: Path, s3_server: SeaweedServer) -> None:
     """It is named; nothing is mounted."""
     node.environment.update(s3_server.environ)
     done = node.run("mount", "s3://no-such-bucket/data", mountpoint, code=1)
@@ -184,8 +182,9 @@ def test_wrong_use(node: Node, words: list[str]) -> None:
 def test_list_tells_all_there_is_to_know(gallery: Gallery) -> None:
     """`list --json` names mountpoint, source, ref, snapshot, epoch, processes and cache directory."""
     (row,) = json.loads(gallery.node.run("list", "--json").stdout)
-    pids = [row.pop("supervisor"), row.pop("cachesvc"), *row.pop("workers")]
-    assert len(pids) == 3
+    pids = [row.pop(role) for role in ("supervisor", "keeper", "cachesvc")]
+    pids += row.pop("workers")
+    assert len(pids) == 3 + min(len(os.sched_getaffinity(0)), 4)
     assert all(map(is_alive, pids))
     assert row == {
         "mountpoint": str(gallery.mount),

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cachesvc.spawn import service_pid
+from vfs.mounting.daemon import KEEPER, SUPERVISOR, daemon_pid
 from vfs.mounting.mountinfo import MountInfo, mount_table
 from vfs.mounting.process import is_alive
 from vfs.mounting.state import MountState, all_states
@@ -38,7 +39,8 @@ def describe(state: MountState) -> dict[str, Any]:
         "snapshot": state.snapshot,
         "epoch": state.epoch,
         "mounted": live is not None,
-        "supervisor": state.supervisor if is_alive(state.supervisor) else None,
+        "supervisor": daemon_pid(SUPERVISOR),
+        "keeper": daemon_pid(KEEPER),
         "workers": [pid for pid in state.workers if is_alive(pid)],
         "cachesvc": service_pid(Path(state.cache_directory)),
         "cache_directory": state.cache_directory,
@@ -58,7 +60,15 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         click.echo("nothing is mounted")
         return
     table = Table(
-        "mountpoint", "source", "ref", "snapshot", "epoch", "supervisor", "workers", "cachesvc"
+        "mountpoint",
+        "source",
+        "ref",
+        "snapshot",
+        "epoch",
+        "supervisor",
+        "keeper",
+        "workers",
+        "cachesvc",
     )
     for row in rows:
         table.add_row(
@@ -68,6 +78,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             row["snapshot"][:12],
             str(row["epoch"]),
             str(row["supervisor"] or "-"),
+            str(row["keeper"] or "-"),
             " ".join(map(str, row["workers"])) or "-",
             str(row["cachesvc"] or "-"),
         )

@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
+from cachesvc.ambient import credentials_in
 from cachesvc.config import CacheConfig
 from cachesvc.options import cache_options
 from cachesvc.spawn import ensure_service
 from vfs.cli.options import repo_options, run, source_argument
 from vfs.cli.progress import shown_progress
-from vfs.mounting.launch import launch_supervisor, supervise_here
+from vfs.mounting.launch import launch, stay
 from vfs.mounting.mount import check_mountpoint, resolve_mountpoint
 from vfs.mounting.spec import DEFAULT_READ_AHEAD_KIB, MountSpec
 from vfs.snapshots.dataset import Dataset, DatasetRequest
 from vfs.snapshots.repository import StoredSnapshot
 from vfs.snapshots.unpublished import private_snapshot, published_snapshot
 
+MOST_WORKERS = 4
+"""What one takes by itself; more may be asked for."""
+
 
 @click.command()
 @source_argument
-@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.argument("mountpoint", type=Path)
 @repo_options
 @cache_options
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    default=1,
-    show_default=True,
+    default=lambda: min(len(os.sched_getaffinity(0)), MOST_WORKERS),
+    show_default=f"one a core, {MOST_WORKERS} at most",
     help="Processes that serve the mount.",
 )
 @click.option(
@@ -56,6 +61,15 @@ from vfs.snapshots.unpublished import private_snapshot, published_snapshot
     metavar="SECONDS",
     help="How long a read may wait for its bytes.",
 )
+@click.option(
+    "--hang-budget",
+    "hang_budget_seconds",
+    type=click.FloatRange(min=1),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="When a worker shows no sign of life for so long it is replaced.",
+)
 @click.option("--foreground", is_flag=True, help="Stay, and unmount on Ctrl-C.")
 def mount(
     source: str,
@@ -68,6 +82,7 @@ def mount(
     allow_other: bool | None,
     read_ahead_kib: int,
     deadline_seconds: float,
+    hang_budget_seconds: float,
     foreground: bool,
 ) -> None:
     """Mount a snapshot of SOURCE read-only at MOUNTPOINT; bytes move when somebody reads them.
@@ -75,6 +90,7 @@ def mount(
     Without a snapshot's name it is the ref main. A source that was never published is scanned
     first.
     """
+    # A mountpoint is a plain Path, which click does not stat: a sick mount would not answer.
     target = resolve_mountpoint(mountpoint)
     check_mountpoint(target)
     request = DatasetRequest(source, repo, storage_options)
@@ -82,6 +98,7 @@ def mount(
     ensure_service(cache)
     dataset, found = choose_snapshot(dataset, cache)
     spec = MountSpec(
+        key=uuid.uuid4().hex,
         mountpoint=target,
         request=request,
         source=dataset.source,
@@ -96,13 +113,13 @@ def mount(
         allow_other=os.geteuid() == 0 if allow_other is None else allow_other,
         read_ahead_kib=read_ahead_kib,
         deadline_seconds=deadline_seconds,
+        hang_budget_seconds=hang_budget_seconds,
+        environment=credentials_in(os.environ),
     )
-    announcement = f"{dataset.source.root} at {found.snapshot_id[:12]} is mounted on {target}"
+    record = launch(spec)
+    click.echo(f"{dataset.source.root} at {found.snapshot_id[:12]} is mounted on {target}")
     if foreground:
-        supervise_here(spec, announcement)
-    else:
-        launch_supervisor(spec)
-        click.echo(announcement)
+        stay(record)
 
 
 def choose_snapshot(dataset: Dataset, cache: CacheConfig) -> tuple[Dataset, StoredSnapshot]:

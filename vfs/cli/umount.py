@@ -7,31 +7,34 @@ from pathlib import Path
 import click
 
 from vfs.errors import MountError
+from vfs.mounting.launch import await_end
 from vfs.mounting.mount import resolve_mountpoint, unmount
-from vfs.mounting.mountinfo import mounted_at
-from vfs.mounting.process import wait_for_end
-from vfs.mounting.state import forget_state, load_state
-
-END_SECONDS = 10
+from vfs.mounting.mountinfo import FILESYSTEM_TYPE, MountInfo, mounted_at
+from vfs.mounting.state import MountState, all_states, forget_state
 
 
 @click.command()
-@click.argument("mountpoint", type=click.Path(path_type=Path))
+@click.argument("mountpoint", type=Path)
 @click.option("--lazy", is_flag=True, help="Detach at once; whoever is inside may finish.")
 def umount(mountpoint: Path, *, lazy: bool) -> None:
     """Unmount MOUNTPOINT. What was read stays in the node's cache."""
     target = resolve_mountpoint(mountpoint)
-    state = load_state(target)
     there = mounted_at(target)
     live = there if there is not None and there.filesystem == FILESYSTEM_TYPE else None
+    state = state_at(target, live)
     if live is None and state is None:
         raise MountError(f"nothing of headrace's is mounted at {target}; see 'headrace list'")
     if live is not None:
         unmount(target, lazy=lazy)
     if state is None or lazy:
         return
-    if not wait_for_end(state.supervisor, END_SECONDS):
-        raise MountError(
-            f"{target} is unmounted, but its supervisor (pid {state.supervisor}) still runs"
-        )
-    forget_state(target)
+    await_end(state.key, target)
+    forget_state(state.key)
+
+
+def state_at(target: Path, live: MountInfo | None) -> MountState | None:
+    """Return what is on record of the mount at *target*, or of one that is gone from there."""
+    states = [state for state in all_states() if state.mountpoint == str(target)]
+    if live is not None:
+        states = [state for state in states if state.connection == live.minor]
+    return states[-1] if states else None

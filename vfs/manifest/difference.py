@@ -54,11 +54,12 @@ class _Pair:
         return self.old.digest != self.new.digest
 
 
-async def difference(a: Tree, b: Tree) -> AsyncIterator[Change]:
+async def difference(a: Tree, b: Tree, *, whole: bool = True) -> AsyncIterator[Change]:
     """Yield every path that differs from *a* to *b*, a directory before what lies in it.
 
     Something that became another kind of thing is removed, with all below it, and then added.
-    Memory is two pages for each level of the tree.
+    Unless *whole*, an added or removed directory stands for all that lies below it. Memory is two
+    pages for each level of the tree.
     """
     root = _Pair(b"", await a.inode(ROOT_POSITION), await b.inode(ROOT_POSITION))
     if not root.differs:
@@ -71,7 +72,7 @@ async def difference(a: Tree, b: Tree) -> AsyncIterator[Change]:
             levels.pop()
         elif pair.differs:
             yield _change(pair)
-            if pair.may_differ_below:
+            if pair.may_differ_below and (whole or (pair.old and pair.new)):
                 levels.append(_Siblings(a, b, pair))
 
 

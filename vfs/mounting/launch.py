@@ -1,69 +1,55 @@
-"""Starting a mount's supervisor, detached from the terminal or in this very process."""
+"""Making a mount and handing it to the supervisor; waiting until one is gone."""
 
 from __future__ import annotations
 
-import json
-import select
-import subprocess
-import sys
-import time
-from functools import partial
-
-import trio
+import os
+import signal
+from pathlib import Path
 
 from vfs.errors import MountError
+from vfs.mounting.ask import ask_supervisor
+from vfs.mounting.connection import is_in_place, make_mount
+from vfs.mounting.mount import unmount
+from vfs.mounting.record import MountRecord
 from vfs.mounting.spec import MountSpec
-from vfs.mounting.state import log_path
-from vfs.mounting.supervisor import Supervisor
 
 READY_SECONDS = 120
+END_SECONDS = 10
+LOOK_SECONDS = 0.25
 
 
-def launch_supervisor(spec: MountSpec) -> None:
-    """Start a supervisor for *spec* and return when the mount answers.
+def launch(spec: MountSpec) -> MountRecord:
+    """Mount *spec* and return when it is served.
 
-    Raises MountError with the supervisor's own words when it does not come to that; nothing is
-    left mounted then.
+    Raises MountError when it does not come to that; nothing is left mounted then.
     """
-    log = log_path(spec.mountpoint)
-    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vfs.mounting.supervisor"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=output,
-            cwd="/",
-            start_new_session=True,
-        )
+    record, connection = make_mount(spec)
     try:
-        status = _first_answer(process, spec.to_json())
-    except TimeoutError:
-        process.terminate()
-        raise MountError(
-            f"{spec.mountpoint} was not ready within {READY_SECONDS} s; see {log}"
-        ) from None
-    if "error" in status:
-        process.wait()
-        raise MountError(f"cannot mount at {spec.mountpoint}: {status['error']}")
-    # The supervisor outlives this command, which must not be blamed for leaving a child behind.
-    process.returncode = 0
+        answer = ask_supervisor("mount", READY_SECONDS, (connection,), record=record.to_json())
+        if answer.kind != "mounted":
+            raise MountError(f"cannot mount at {spec.mountpoint}: {answer.fields['error']}")
+    except BaseException:
+        unmount(spec.mountpoint, lazy=True)
+        raise
+    finally:
+        os.close(connection)
+    return record
 
 
-def _first_answer(process: subprocess.Popen[bytes], order: str) -> dict[str, str]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with process.stdin, process.stdout:
-        process.stdin.write(order.encode())
-        process.stdin.close()
-        deadline = time.monotonic() + READY_SECONDS
-        if not select.select([process.stdout], [], [], deadline - time.monotonic())[0]:
-            raise TimeoutError
-        line = process.stdout.readline()
-    answer: dict[str, str] = json.loads(line or b'{"error": "its supervisor died; see the log"}')
-    return answer
+def await_end(key: str, mountpoint: Path) -> None:
+    """Return when the processes of a mount that was taken off are gone. Raises MountError."""
+    try:
+        ask_supervisor("await_end", END_SECONDS, key=key)
+    except MountError as error:
+        raise MountError(f"{mountpoint} is unmounted, but its processes are not gone") from error
 
 
-def supervise_here(spec: MountSpec, announcement: str) -> None:
-    """Serve *spec* in this process until it is unmounted; print *announcement* when it answers."""
-    trio.run(Supervisor(spec).run, partial(print, announcement, flush=True))
+def stay(record: MountRecord) -> None:
+    """Wait until the mount is taken off, or take it off at SIGINT or SIGTERM."""
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    while is_in_place(record):
+        if signal.sigtimedwait(signals, LOOK_SECONDS) is not None:
+            unmount(record.spec.mountpoint, lazy=True)
+            await_end(record.key, record.spec.mountpoint)
+            return

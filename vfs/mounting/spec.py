@@ -1,12 +1,13 @@
 """What a mount should be, as one value that is handed from process to process.
 
-It carries credentials, so it travels through pipes and never through argv or files.
+It carries credentials, so it travels through sockets and never through argv or files.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,13 @@ DEFAULT_READ_AHEAD_KIB = 4096
 class MountSpec:
     """One mount: which snapshot of which dataset, where, and how it is served.
 
-    `uid` and `gid` own every file. `deadline_seconds` bounds each read that has to wait for bytes.
+    `key` tells it from every other mount of its user, for life. `uid` and `gid` own every file.
+    `environment` is where its user's credentials are looked up again when they have expired.
+    `deadline_seconds` bounds each read that has to wait for bytes; a worker that shows no sign of
+    life for `hang_budget_seconds` is replaced.
     """
 
+    key: str
     mountpoint: Path
     request: DatasetRequest
     source: Origin
@@ -38,6 +43,8 @@ class MountSpec:
     allow_other: bool = False
     read_ahead_kib: int = DEFAULT_READ_AHEAD_KIB
     deadline_seconds: float = 60.0
+    hang_budget_seconds: float = 30.0
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def renewed_origins(self) -> tuple[Origin, Origin]:
         """Return source and repository with credentials that are good now; may ask the network."""
@@ -49,6 +56,7 @@ class MountSpec:
         """Return the spec as one line of JSON, secrets included."""
         return json.dumps(
             {
+                "key": self.key,
                 "mountpoint": str(self.mountpoint),
                 "request": asdict(self.request),
                 "source": self.source.to_wire(),
@@ -63,6 +71,8 @@ class MountSpec:
                 "allow_other": self.allow_other,
                 "read_ahead_kib": self.read_ahead_kib,
                 "deadline_seconds": self.deadline_seconds,
+                "hang_budget_seconds": self.hang_budget_seconds,
+                "environment": dict(self.environment),
             }
         )
 

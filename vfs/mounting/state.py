@@ -6,7 +6,6 @@ there.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -22,8 +21,12 @@ STATE_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class MountState:
-    """What is known of one mount; `snapshots[epoch]` is the id of the one shown in that epoch."""
+    """What is known of one mount; `snapshots[epoch]` is the id of the one shown in that epoch.
 
+    `key` is the mount's own, also beside an older one that was only hidden from the mountpoint.
+    """
+
+    key: str
     mountpoint: str
     source: str
     repository: str
@@ -31,7 +34,6 @@ class MountState:
     snapshots: tuple[str, ...]
     connection: int
     cache_directory: str
-    supervisor: int
     workers: tuple[int, ...] = ()
 
     @property
@@ -73,29 +75,28 @@ def _runtime_path() -> Path:
     return Path(f"/tmp/headrace-{os.geteuid()}")
 
 
-def mount_directory(mountpoint: Path) -> Path:
-    """Return the directory that belongs to the mount at *mountpoint*; it may not exist."""
-    name = hashlib.blake2b(os.fsencode(mountpoint), digest_size=8).hexdigest()
-    return runtime_directory() / "mounts" / name
+def mount_directory(key: str) -> Path:
+    """Return the directory that belongs to the mount *key*; it may not exist."""
+    return runtime_directory() / "mounts" / key
 
 
-def log_path(mountpoint: Path) -> Path:
-    """Return the file into which the mount's supervisor and workers log."""
-    return mount_directory(mountpoint) / "log"
+def log_path(key: str) -> Path:
+    """Return the file into which the mount's workers log."""
+    return mount_directory(key) / "log"
 
 
 def save_state(state: MountState) -> None:
     """Replace the mount's state file in one step; a reader sees the old one or the new one."""
-    directory = mount_directory(Path(state.mountpoint))
+    directory = mount_directory(state.key)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = directory / "state.json.new"
     draft.write_text(json.dumps({"version": STATE_VERSION, **asdict(state)}))
     draft.replace(directory / "state.json")
 
 
-def load_state(mountpoint: Path) -> MountState | None:
-    """Return the state of the mount at *mountpoint*, None when none can be read."""
-    return _load(mount_directory(mountpoint) / "state.json")
+def load_state(key: str) -> MountState | None:
+    """Return the state of the mount *key*, None when none can be read."""
+    return _load(mount_directory(key) / "state.json")
 
 
 def all_states() -> Iterator[MountState]:
@@ -105,9 +106,9 @@ def all_states() -> Iterator[MountState]:
             yield state
 
 
-def forget_state(mountpoint: Path) -> None:
+def forget_state(key: str) -> None:
     """Remove all that is recorded of a mount that is gone."""
-    shutil.rmtree(mount_directory(mountpoint), ignore_errors=True)
+    shutil.rmtree(mount_directory(key), ignore_errors=True)
 
 
 def _load(path: Path) -> MountState | None:

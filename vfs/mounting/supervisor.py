@@ -1,222 +1,298 @@
-"""The process that owns a mount: holds its connection and INIT, keeps workers serving it.
+"""The process that knows all mounts of a user and keeps workers serving them.
 
-It reads no data and answers no request but INIT, so that there is little it could die of. When a
-worker dies another takes over on the same connection, and the kernel repeats what was left
-unanswered: for readers that is a pause, not an error.
+It reads no data and answers no request, so that there is little it could die of; and when it dies,
+the workers serve on, and the next one learns everything from the keeper and from them.
 """
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import os
 import signal
-import subprocess
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import trio
 
 from cachesvc.errors import HeadraceError
 from vfs.errors import MountError
-from vfs.mounting.mount import MountOptions, mount, set_read_ahead, unmount
-from vfs.mounting.mountinfo import mounted_at
-from vfs.mounting.spec import MountSpec
-from vfs.mounting.state import MountState, forget_state, save_state
-from vfs.mounting.status import first_error, say
-from vfs.serving import protocol
+from vfs.mounting import wire
+from vfs.mounting.crew import CrewMember
+from vfs.mounting.daemon import (
+    BUSY,
+    FIRST_CALL_SECONDS,
+    READY,
+    SUPERVISOR,
+    detach,
+    idle_seconds,
+    lock,
+    tell,
+)
+from vfs.mounting.forking import WarmZygote, Zygote
+from vfs.mounting.keeping import HeldMount, Keeping
+from vfs.mounting.link import Link
+from vfs.mounting.mount import unmount
+from vfs.mounting.record import MountRecord
+from vfs.mounting.served import ServedMount
+from vfs.mounting.state import forget_state
+from vfs.mounting.successor import TAKE_OVER, await_predecessor, prepare_successor
+from vfs.mounting.switching import catch_up, switch_to
+from vfs.mounting.wire import Message
 
 log = logging.getLogger(__name__)
 
-INIT_SECONDS = 10
-WORKER_START_SECONDS = 60
-FIRST_BACKOFF_SECONDS = 0.05
-LONGEST_BACKOFF_SECONDS = 5.0
-HEALTHY_SECONDS = 10
-"""A worker that lived so long did not die of its start: the next one follows at once."""
-MAX_READAHEAD = 64 << 20
-"""Upper bound for the kernel's readahead; the mount's bdi sets the real figure."""
-
-Ready = Callable[[], None]
-
-
-class WorkerFailedError(MountError):
-    """A worker ended before it could serve."""
+Handler = Callable[[Link, Message], Awaitable[None]]
 
 
 class Supervisor:
-    """One mount and its workers. Owns the connection's descriptor."""
+    """All mounts of a runtime directory. Owns their descriptors."""
 
-    def __init__(self, spec: MountSpec) -> None:
-        """Prepare to serve *spec*; nothing is mounted yet."""
-        self._spec = spec
-        self._connection = -1
-        self._init = b""
-        self._workers: dict[int, int] = {}
-        self._state: MountState | None = None
+    def __init__(self, listener: socket.socket, lock: int) -> None:
+        """Answer at *listener* for as long as *lock* is held; a successor gets both."""
+        listener.setblocking(False)
+        self._listener = listener
+        self._lock = lock
+        self._mounts: dict[str, ServedMount] = {}
+        self._keeping = Keeping()
+        self._zygote = WarmZygote()
+        self._conversation_count = 0
+        self._was_needed = False
+        self._stopping = False
+        self._changed = trio.Event()
+        self._handlers: dict[str, Handler] = {
+            "mount": self._mount,
+            "register": self._register,
+            "await_end": self._await_end,
+            "upgrade": self._upgrade,
+            "checkout": self._checkout,
+        }
 
-    async def run(self, ready: Ready) -> None:
-        """Mount, call *ready* once every worker serves, return when it is unmounted.
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Adopt what the keeper holds, call *ready*, return when nothing is mounted for a while."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._zygote.run)
+            for mount in await self._keeping.start():
+                self._take_on(mount, is_new=False)
+                nursery.start_soon(catch_up, mount)
+            nursery.start_soon(self._keeping.run)
+            await nursery.start(self._stop_on_signal)
+            nursery.start_soon(self._welcome)
+            ready()
+            await self._until_idle()
+            # From here on nobody gets in: who comes now finds no answer and starts another.
+            SUPERVISOR.socket.unlink(missing_ok=True)
+            trio.lowlevel.notify_closing(self._listener)
+            self._listener.close()
+            nursery.cancel_scope.cancel()
+        self._keeping.close()
 
-        Raises MountError, or whatever keeps the first workers from serving; nothing is left mounted
-        then.
-        """
-        self._connection = mount(
-            self._spec.mountpoint,
-            MountOptions(f"headrace:{self._spec.source.root}", self._spec.allow_other),
-        )
-        try:
-            await self._serve(ready)
-        finally:
-            os.close(self._connection)
-            forget_state(self._spec.mountpoint)
-
-    async def _serve(self, ready: Ready) -> None:
-        try:
-            with trio.fail_after(INIT_SECONDS):
-                self._init = await self._answer_init()
-            self._record_mount()
-            async with trio.open_nursery() as nursery:
-                await nursery.start(self._unmount_on_signal)
-                async with trio.open_nursery() as slots:
-                    for slot in range(self._spec.worker_count):
-                        await slots.start(self._keep_worker, slot)
-                    ready()
-                nursery.cancel_scope.cancel()
-        except BaseException:
-            self._detach()
-            raise
-
-    async def _answer_init(self) -> bytes:
-        await trio.lowlevel.wait_readable(self._connection)
-        init = os.read(self._connection, protocol.REQUEST_BUFFER_SIZE)
-        os.write(self._connection, protocol.init_reply(init, MAX_READAHEAD))
-        return init
-
-    def _record_mount(self) -> None:
-        spec = self._spec
-        info = mounted_at(spec.mountpoint)
-        if info is None:
-            raise MountError(f"{spec.mountpoint} was unmounted before it could be served")
-        if not set_read_ahead(info, spec.read_ahead_kib):
-            log.info("only root may set read_ahead_kb; it stays at the kernel's default")
-        self._state = MountState(
-            mountpoint=str(spec.mountpoint),
-            source=spec.source.root,
-            repository=spec.repository.root,
-            ref=spec.ref,
-            snapshots=(spec.snapshot_id,),
-            connection=info.minor,
-            cache_directory=str(spec.cache.directory),
-            supervisor=os.getpid(),
-        )
-        save_state(self._state)
-
-    async def _keep_worker(
-        self, slot: int, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Keep one worker alive until it says that the file system is unmounted."""
-        backoff = FIRST_BACKOFF_SECONDS
-        first = True
+    async def _until_idle(self) -> None:
         while True:
-            born = trio.current_time()
+            self._changed = trio.Event()
+            with trio.move_on_after(self._patience_seconds()) as scope:
+                await self._changed.wait()
+            if scope.cancelled_caught:
+                return
+
+    def _patience_seconds(self) -> float:
+        if self._mounts or self._conversation_count:
+            return math.inf
+        if self._stopping:
+            return 0
+        return idle_seconds() if self._was_needed else max(FIRST_CALL_SECONDS, idle_seconds())
+
+    async def _welcome(self) -> None:
+        while True:
             try:
-                process = await self._start_worker(slot)
-            except HeadraceError as error:
-                if first:
-                    raise
-                log.error("worker %d does not start: %s", slot, error)
-            else:
-                if first:
-                    task_status.started()
-                    first = False
-                else:
-                    self._resend()
-                if await process.wait() == 0:
-                    return
-                log.warning(
-                    "worker %d (pid %d) died: exit %s", slot, process.pid, process.returncode
-                )
-            if trio.current_time() - born > HEALTHY_SECONDS:
-                backoff = FIRST_BACKOFF_SECONDS
-            await trio.sleep(backoff)
-            backoff = min(2 * backoff, LONGEST_BACKOFF_SECONDS)
+                await trio.lowlevel.wait_readable(self._listener)
+                caller, _ = self._listener.accept()
+            except trio.ClosedResourceError:
+                return
+            except BlockingIOError:
+                continue
+            self._nursery.start_soon(self._converse, Link(caller))
 
-    async def _start_worker(self, slot: int) -> trio.Process:
-        """Start a worker and wait until it serves. Raises WorkerFailedError."""
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "vfs.mounting.worker", str(self._connection)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=[self._connection],
-            start_new_session=True,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
+    async def _converse(self, link: Link) -> None:
+        self._conversation_count += 1
         try:
-            with trio.fail_after(WORKER_START_SECONDS):
-                await process.stdin.send_all(worker_order(self._spec, self._init))
-                await process.stdin.aclose()
-                answer = await process.stdout.receive_some(65536)
-        except (trio.TooSlowError, trio.BrokenResourceError) as error:
-            process.kill()
-            raise WorkerFailedError(
-                f"a worker of {self._spec.mountpoint} does not start"
-            ) from error
-        status = json.loads(answer or b'{"error": "it died; see the log"}')
-        if "error" in status:
-            raise WorkerFailedError(status["error"])
-        self._workers[slot] = process.pid
-        self._record_workers()
-        return process
+            message = await link.receive()
+            if message is not None:
+                self._was_needed = True
+                await self._handlers.get(message.kind, self._reject)(link, message)
+        except (KeyError, ValueError, TypeError):
+            log.exception("a caller was not understood")
+        finally:
+            link.close()
+            self._conversation_count -= 1
+            self._changed.set()
 
-    def _record_workers(self) -> None:
-        assert self._state is not None
-        pids = tuple(self._workers[slot] for slot in sorted(self._workers))
-        self._state = self._state.with_workers(pids)
-        save_state(self._state)
+    async def _reject(self, link: Link, message: Message) -> None:
+        message.close()
+        link.send("failed", error=f"this supervisor does not know how to {message.kind}")
 
-    def _resend(self) -> None:
-        """Have the kernel repeat what the dead worker left unanswered."""
+    async def _mount(self, link: Link, message: Message) -> None:
+        """Serve a mount that somebody made; answer when it is served, or why it is not."""
+        record = MountRecord.from_json(message.fields["record"])
+        served = self._adopted(record, message, is_new=True)
+        await served.settled.wait()
+        if served.error is None:
+            link.send("mounted")
+        else:
+            link.send("failed", error=str(served.error))
+
+    async def _register(self, link: Link, message: Message) -> None:
+        """Take on a worker that has lost its supervisor."""
+        record = MountRecord.from_json(message.fields["record"])
+        served = self._adopted(record, message, is_new=False)
+        await served.adopt(CrewMember(message.fields["pid"], link))
+
+    async def _await_end(self, link: Link, message: Message) -> None:
+        """Answer when a mount is gone, processes and all."""
+        served = self._mounts.get(message.fields["key"])
+        if served is not None:
+            await served.ended.wait()
+        link.send("ended")
+
+    async def _upgrade(self, link: Link, message: Message) -> None:
+        """Let the code that an interpreter finds take over mounts, or all of them and this too."""
+        python, key = message.fields["python"], message.fields["key"]
+        chosen = [self._mounts[key]] if key else list(self._mounts.values())
         try:
-            os.write(self._connection, protocol.resend_notification())
-        except OSError as error:
-            log.error("the kernel does not repeat requests (%s): those in flight wait", error)
+            await self._renew(chosen, python)
+            if key is None:
+                await prepare_successor(python, self._lock, self._listener.fileno())
+        except HeadraceError as error:
+            link.send("failed", error=str(error))
+        else:
+            link.send("upgraded", count=len(chosen))
+            if key is None:
+                self._nursery.cancel_scope.cancel()
 
-    async def _unmount_on_signal(
+    async def _checkout(self, link: Link, message: Message) -> None:
+        """Have a mount show another snapshot; answer when the kernel knows."""
+        served = self._mounts[message.fields["key"]]
+        try:
+            switched = await switch_to(served.mount, message.fields["name"])
+        except MountError as error:
+            link.send("failed", error=str(error))
+        else:
+            link.send("switched", **switched)
+
+    async def _renew(self, chosen: list[ServedMount], python: str) -> None:
+        zygote = await Zygote.start(python)
+        try:
+            for served in chosen:
+                await served.renew(zygote)
+        except MountError:
+            zygote.close()
+            await zygote.ended()
+            raise
+        self._zygote.replace(zygote, python)
+
+    def _adopted(self, record: MountRecord, message: Message, *, is_new: bool) -> ServedMount:
+        """Return the mount that *message* is about, which may be new here."""
+        (connection,) = message.descriptors
+        if (known := self._mounts.get(record.key)) is not None:
+            os.close(connection)
+            return known
+        mount = HeldMount(record, connection)
+        self._keeping.hold(mount)
+        return self._take_on(mount, is_new=is_new)
+
+    def _take_on(self, mount: HeldMount, *, is_new: bool) -> ServedMount:
+        served = ServedMount(mount, self._zygote.get, self._keeping.hold)
+        self._mounts[mount.record.key] = served
+        self._was_needed = True
+        self._changed.set()
+        self._nursery.start_soon(partial(self._see_through, served, is_new=is_new))
+        return served
+
+    async def _see_through(self, served: ServedMount, *, is_new: bool) -> None:
+        """Serve a mount to its end and forget it. When cancelled it stays for others to take on."""
+        key = served.mount.record.key
+        try:
+            await served.run(is_new=is_new)
+        except* HeadraceError as group:
+            served.error = first_error(group)
+        served.settled.set()
+        self._keeping.drop(key)
+        os.close(served.mount.connection)
+        forget_state(key)
+        del self._mounts[key]
+        served.ended.set()
+        self._changed.set()
+
+    async def _stop_on_signal(
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
+        """Take everything off when told to: who is inside may finish, then this ends."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             task_status.started()
             async for _ in signals:
-                await trio.to_thread.run_sync(self._detach)
-
-    def _detach(self) -> None:
-        """Unmount lazily: who is inside may finish, and the connection ends with the last."""
-        try:
-            unmount(self._spec.mountpoint, lazy=True)
-        except MountError as error:
-            log.info("%s", error)
+                self._stopping = True
+                for served in list(self._mounts.values()):
+                    await trio.to_thread.run_sync(_detach, served)
+                self._changed.set()
 
 
-def worker_order(spec: MountSpec, init: bytes) -> bytes:
-    """Return what a worker reads from its standard input: its spec and the INIT to replay."""
-    return json.dumps({"spec": spec.to_json(), "init": init.hex()}).encode()
+def _detach(served: ServedMount) -> None:
+    try:
+        unmount(served.mount.record.spec.mountpoint, lazy=True)
+    except MountError as error:
+        log.info("%s", error)
 
 
-def main() -> None:
-    """Serve the spec on standard input; say on standard output when it is ready or why not."""
+def first_error(error: BaseException) -> MountError:
+    """Return the first single error inside nested groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if isinstance(error, MountError) else MountError(str(error))
+
+
+def supervise(listener: socket.socket, held: int, ready: Callable[[], None]) -> int:
+    """Supervise until idle or succeeded; return the exit code."""
+    code = 0
+    try:
+        trio.run(Supervisor(listener, held).run, ready)
+    except* HeadraceError as group:
+        log.error("%s", first_error(group))
+        code = 1
+    return code
+
+
+def main() -> int:
+    """Supervise, in the background when told whom to say that it is ready."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s supervisor[%(process)d]: %(message)s"
     )
-    spec = MountSpec.from_json(sys.stdin.read())
-    try:
-        trio.run(Supervisor(spec).run, partial(say, {"ready": True}))
-    except* HeadraceError as group:
-        say({"error": str(first_error(group))})
-        sys.exit(1)
+    match sys.argv[1:]:
+        case [word, held, listener] if word == TAKE_OVER:
+            await_predecessor()
+            inherited = socket.socket(fileno=int(listener))
+            wire.claim(inherited)
+            return supervise(inherited, int(held), log_takeover)
+        case words:
+            return _start(int(words[0]) if words else None)
+
+
+def _start(starter: int | None) -> int:
+    if starter is not None and detach():
+        return 0
+    held = lock(SUPERVISOR)
+    if held is None:
+        tell(starter, BUSY)
+        return 1
+    return supervise(wire.listen(SUPERVISOR.socket), held, lambda: tell(starter, READY))
+
+
+def log_takeover() -> None:
+    """Write down that another supervisor has taken over."""
+    log.info("took over")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

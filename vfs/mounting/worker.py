@@ -6,56 +6,58 @@ die at any moment.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import sys
+import socket
+from contextlib import suppress
 from functools import partial
 
-import anyio
 import pyfuse3
 import trio
 
 from cachesvc.client import CacheClient
 from cachesvc.errors import HeadraceError
-from cachesvc.spawn import ensure_service
-from vfs.manifest.tree import Tree
-from vfs.mounting.spec import MountSpec
-from vfs.mounting.status import first_error, say
+from vfs.mounting import wire
+from vfs.mounting.nodecache import cache_client
+from vfs.mounting.record import MountRecord
+from vfs.mounting.registration import Duties, Registration
+from vfs.mounting.state import mount_directory
+from vfs.mounting.wire import Message
 from vfs.serving.attributes import AttributeReader
 from vfs.serving.channel import Channel, pyfuse3_pair
+from vfs.serving.epochs import EPOCHS_FILE, Epochs, create_epochs
 from vfs.serving.errno import errno_of
 from vfs.serving.extent import REPOSITORY, SOURCE
 from vfs.serving.fuse import SnapshotOperations
+from vfs.serving.ino import ROOT_INO
 from vfs.serving.layout import Layouts
 from vfs.serving.lookahead import Lookahead
-from vfs.serving.manifestsource import CachedManifest
+from vfs.serving.manifestsource import open_cached
 from vfs.serving.mounted import MountedSnapshots
 from vfs.serving.reader import FileReader
+from vfs.snapshots.repository import StoredSnapshot
+
+log = logging.getLogger(__name__)
 
 METADATA_TASKS = 256
 """Look-ups that may wait for manifest pages at the same time."""
 
 
 class Worker:
-    """Serves one connection until the file system is unmounted. Owns no descriptor."""
+    """Serves one connection until the file system is unmounted or it is retired.
 
-    def __init__(self, spec: MountSpec, connection: int, init: bytes) -> None:
-        """Serve *spec* on the FUSE descriptor *connection*, whose first request was *init*."""
-        self._spec = spec
+    Owns no descriptor.
+    """
+
+    def __init__(self, record: MountRecord, connection: int, supervisor: socket.socket) -> None:
+        """Serve *record* on the FUSE descriptor *connection*, registered over *supervisor*."""
+        self._record = record
+        self._spec = record.spec
         self._connection = connection
-        self._init = init
+        self._supervisor = supervisor
 
     async def run(self) -> None:
-        """Say on standard output when requests are answered, then answer them."""
-        spec = self._spec
-        client = CacheClient(
-            spec.cache.directory,
-            [spec.source, spec.repository],
-            ensure=partial(anyio.to_thread.run_sync, ensure_service, spec.cache),
-            renew=partial(anyio.to_thread.run_sync, spec.renewed_origins),
-            deadline_seconds=spec.deadline_seconds,
-        )
+        """Answer requests, and register once the first can be answered."""
+        client = cache_client(self._spec)
         async with trio.open_nursery() as nursery:
             await nursery.start(client.run)
             mounted = await self._open_snapshot(client)
@@ -64,16 +66,17 @@ class Worker:
 
     async def _open_snapshot(self, client: CacheClient) -> MountedSnapshots:
         spec = self._spec
-        manifest = CachedManifest(
-            client, REPOSITORY, spec.repository.root, spec.snapshot_id, spec.manifest_size
-        )
-        return MountedSnapshots({0: await Tree.open(manifest, spec.snapshot_id)})
+        path = mount_directory(spec.key) / EPOCHS_FILE
+        create_epochs(path, StoredSnapshot(spec.snapshot_id, spec.manifest_size))
+        mounted = MountedSnapshots(Epochs(path), partial(open_cached, client, spec.repository.root))
+        await mounted.current()
+        return mounted
 
     async def _serve(self, client: CacheClient, mounted: MountedSnapshots) -> None:
         spec = self._spec
         layouts = Layouts(mounted, {SOURCE: spec.source.root, REPOSITORY: spec.repository.root})
         lookahead = Lookahead(layouts, client.prefetch_nowait)
-        reads = FileReader(mounted, layouts, client, lookahead)
+        reads = FileReader(layouts, client, lookahead)
         attributes = AttributeReader(mounted, layouts, client)
         operations = SnapshotOperations(mounted, attributes, spec.uid, spec.gid)
         ours, theirs = pyfuse3_pair()
@@ -83,27 +86,39 @@ class Worker:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(lookahead.run)
                 nursery.start_soon(partial(pyfuse3.main, max_tasks=METADATA_TASKS))
-                await channel.initialise(self._init)
-                say({"ready": True})
+                await channel.initialise(self._record.init)
+                duties = Duties(partial(_probe, mounted), channel.retire)
+                registration = Registration(
+                    self._record, self._connection, self._supervisor, duties
+                )
+                nursery.start_soon(registration.run)
                 await channel.run()
+                registration.say_farewell()
                 nursery.cancel_scope.cancel()
 
 
-def main() -> None:
-    """Read an order from standard input and serve it; exit 0 when the file system was unmounted."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s worker[%(process)d]: %(message)s"
-    )
-    order = json.loads(sys.stdin.read())
-    connection = int(sys.argv[1])
-    os.set_inheritable(connection, False)
-    worker = Worker(MountSpec.from_json(order["spec"]), connection, bytes.fromhex(order["init"]))
+async def _probe(mounted: MountedSnapshots) -> None:
+    """Look at the root, as the first request of any reader would."""
+    await mounted.inode(ROOT_INO)
+
+
+def serve(record: MountRecord, connection: int, supervisor: socket.socket) -> int:
+    """Be a worker until its work is done; return the exit code."""
+    worker = Worker(record, connection, supervisor)
+    code = 0
     try:
         trio.run(worker.run)
     except* HeadraceError as group:
-        say({"error": str(first_error(group))})
-        sys.exit(1)
+        error = str(_first_error(group))
+        log.error("%s", error)
+        with suppress(OSError):
+            wire.send(supervisor, Message("failed", {"error": error}))
+        code = 1
+    return code
 
 
-if __name__ == "__main__":
-    main()
+def _first_error(error: BaseException) -> BaseException:
+    """Return the first single exception inside nested groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -47,8 +47,10 @@ class AttributeReader:
             raise MissingAttributeError(f"inode {inode.position} has no attribute {name!r}")
         return (await reader(epoch, inode)).encode("utf-8", "surrogateescape")
 
-    async def _snapshot(self, epoch: int, _inode: Inode) -> str:
-        return self._mounted.tree(epoch).snapshot_id
+    async def _snapshot(self, epoch: int, inode: Inode) -> str:
+        """The newest snapshot that has the inode: an unchanged file is no older than the mount."""
+        newest, _ = await self._mounted.follow(epoch, inode, self._mounted.epoch)
+        return (await self._mounted.tree(newest)).snapshot_id
 
     async def _object(self, epoch: int, inode: Inode) -> str:
         placed = await self._layouts.extents(epoch, inode.position)

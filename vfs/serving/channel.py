@@ -62,6 +62,10 @@ class Channel:
         self._reads = reads
         self._errno_of = errno_of
         self._request = bytearray(protocol.REQUEST_BUFFER_SIZE)
+        self._waiting = trio.CancelScope()
+        self._retired = False
+        self._handed_over = 0
+        self._answered = trio.Event()
 
     async def initialise(self, init: bytes) -> None:
         """Replay the first request to pyfuse3 and drop its answer: the kernel has got one."""
@@ -69,15 +73,33 @@ class Channel:
         await self._pair.recv(REPLY_BUFFER_SIZE)
 
     async def run(self) -> None:
-        """Serve until the file system is unmounted."""
+        """Serve until the file system is unmounted, or until all is answered after `retire`."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._pump_replies)
-            await self._pump_requests(nursery)
+            async with trio.open_nursery() as reads:
+                await self._pump_requests(reads)
+                if not self._retired:
+                    reads.cancel_scope.cancel()
+            if self._retired:
+                await self._wait_for_pyfuse3()
             nursery.cancel_scope.cancel()
 
+    def retire(self) -> None:
+        """Take no more requests; `run` returns when those that were taken are answered."""
+        self._retired = True
+        self._waiting.cancel()
+
+    async def _wait_for_pyfuse3(self) -> None:
+        while self._handed_over > 0:
+            self._answered = trio.Event()
+            await self._answered.wait()
+
     async def _pump_requests(self, nursery: trio.Nursery) -> None:
-        while True:
-            await trio.lowlevel.wait_readable(self._connection)
+        while not self._retired:
+            with trio.CancelScope() as self._waiting:
+                await trio.lowlevel.wait_readable(self._connection)
+            if self._retired:
+                return
             for _ in range(REQUESTS_PER_TURN):
                 try:
                     size = os.readv(self._connection, [self._request])
@@ -110,14 +132,19 @@ class Channel:
                 # answer: on a re-read of cached files this is the only request there is.
                 self._write([protocol.error_reply(header.unique, errno.ENOTTY)])
             case Opcode.READDIR | Opcode.READDIRPLUS:
-                await self._pair.send(protocol.as_pyfuse3_readdir(message, header.node))
+                await self._hand_over(protocol.as_pyfuse3_readdir(message, header.node))
             case Opcode.FORGET | Opcode.BATCH_FORGET | Opcode.INTERRUPT | Opcode.DESTROY:
                 # None of them has an answer, and there is nothing to forget. An interrupted reader
                 # of the page cache leaves by itself; any other waits no longer than its fetch's
                 # deadline.
                 pass
             case _:
-                await self._pair.send(message)
+                await self._hand_over(message)
+
+    async def _hand_over(self, message: bytes) -> None:
+        """Let pyfuse3 answer a request, with one reply."""
+        self._handed_over += 1
+        await self._pair.send(message)
 
     def _start_read(
         self, header: RequestHeader, request: ReadRequest, nursery: trio.Nursery
@@ -150,6 +177,8 @@ class Channel:
             if size == 0:
                 return
             self._write([memoryview(reply)[:size]])
+            self._handed_over -= 1
+            self._answered.set()
 
     def _write(self, buffers: Buffers) -> None:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import stat
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 import pyfuse3
@@ -17,13 +18,15 @@ from vfs.errors import WrongKindError
 from vfs.manifest.inode import Inode, Kind
 from vfs.serving.attributes import AttributeReader
 from vfs.serving.errno import errno_of
-from vfs.serving.ino import ino_of
+from vfs.serving.ino import cookie_of, epoch_of, position_of
 from vfs.serving.mounted import MountedSnapshots
 
 FOREVER_SECONDS = 2**31
 """How long the kernel may believe what it was told: a snapshot does not change."""
 BLOCK_SIZE = 4096
 NAME_MAX = 255
+DOTS = 2
+"""The first entries of each listing: `.` and `..`."""
 FILE_TYPES = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK}
 
 P = ParamSpec("P")
@@ -45,6 +48,19 @@ def replies_errno(
             raise pyfuse3.FUSEError(errno_of(error)) from error
 
     return guarded
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A directory as it was in the epoch in which somebody began to list it.
+
+    `lifetime` is how long the kernel may believe its entries: not at all when it is outdated.
+    """
+
+    ino: int
+    epoch: int
+    directory: Inode
+    lifetime: float
 
 
 class SnapshotOperations(pyfuse3.Operations):
@@ -70,15 +86,14 @@ class SnapshotOperations(pyfuse3.Operations):
         ctx: RequestContext,
     ) -> EntryAttributes:
         """Find *name* in a directory; a known absence is remembered by the kernel as well."""
-        epoch, parent = await self._mounted.inode(parent_inode)
-        found = await self._mounted.lookup(epoch, parent, name)
-        return self._absent() if found is None else self._entry(epoch, found)
+        found = await self._mounted.lookup(parent_inode, name)
+        return self._absent() if found is None else self._entry(*found)
 
     @replies_errno
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         """Return what stat(2) shows."""
-        epoch, found = await self._mounted.inode(inode)
-        return self._entry(epoch, found)
+        _, found = await self._mounted.inode(inode)
+        return self._entry(inode, found)
 
     @replies_errno
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
@@ -90,35 +105,51 @@ class SnapshotOperations(pyfuse3.Operations):
 
     @replies_errno
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
-        """List a directory from the entry number *start_id* on.
+        """List a directory from the cookie *start_id* on, as it was when the listing began.
 
-        *fh* is the inode, which `as_pyfuse3_readdir` put there.
+        *fh* is the inode, which `as_pyfuse3_readdir` put there. What an outdated listing says of an
+        entry the kernel has to ask for again.
         """
-        epoch, directory = await self._mounted.inode(fh)
-        tree = self._mounted.tree(epoch)
-        if start_id < 2 and not await self._reply_dots(epoch, directory, start_id, token):
+        listing = await self._listing(fh, start_id)
+        number = position_of(start_id)
+        if number < DOTS and not await self._reply_dots(listing, number, token):
             return
-        next_id = max(start_id, 2)
-        async for batch in tree.children(directory, next_id - 2):
-            for child in batch:
-                next_id += 1
-                if not pyfuse3.readdir_reply(token, child.name, self._entry(epoch, child), next_id):
+        number = max(number, DOTS)
+        tree = await self._mounted.tree(listing.epoch)
+        async for batch in tree.children(listing.directory, number - DOTS):
+            inos = await self._mounted.numbers(listing.epoch, listing.directory, batch)
+            for ino, child in zip(inos, batch, strict=True):
+                number += 1
+                entry = self._entry(ino, child, listing.lifetime)
+                cookie = cookie_of(listing.epoch, number)
+                if not pyfuse3.readdir_reply(token, child.name, entry, cookie):
                     return
 
-    async def _reply_dots(
-        self, epoch: int, directory: Inode, start_id: int, token: ReaddirToken
-    ) -> bool:
-        parent = await self._mounted.tree(epoch).inode(directory.parent or directory.position)
-        dots = ((b".", directory), (b"..", parent))
+    async def _listing(self, ino: int, cookie: int) -> Listing:
+        now, directory = await self._mounted.inode(ino)
+        epoch = epoch_of(cookie)
+        if cookie == 0 or epoch == now:
+            return Listing(ino, now, directory, FOREVER_SECONDS)
+        epoch, directory = await self._mounted.listed(ino, epoch)
+        return Listing(ino, epoch, directory, 0)
+
+    async def _reply_dots(self, listing: Listing, start: int, token: ReaddirToken) -> bool:
+        above = await self._mounted.parent(listing.epoch, listing.directory)
+        dots = ((b".", (listing.ino, listing.directory)), (b"..", above))
         return all(
-            pyfuse3.readdir_reply(token, FileNameT(name), self._entry(epoch, inode), number)
-            for number, (name, inode) in enumerate(dots[start_id:], start_id + 1)
+            pyfuse3.readdir_reply(
+                token,
+                FileNameT(name),
+                self._entry(*place, listing.lifetime),
+                cookie_of(listing.epoch, number),
+            )
+            for number, (name, place) in enumerate(dots[start:], start + 1)
         )
 
     @replies_errno
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
         """Return the snapshot's size: a full, read-only file system."""
-        summary = self._mounted.current.superblock
+        summary = (await self._mounted.current()).superblock
         data = pyfuse3.StatvfsData()
         data.f_bsize = data.f_frsize = BLOCK_SIZE
         data.f_blocks = -(-summary.total_bytes // BLOCK_SIZE)
@@ -140,11 +171,10 @@ class SnapshotOperations(pyfuse3.Operations):
         _, found = await self._mounted.inode(inode)
         return self._attributes.names(found)
 
-    def _entry(self, epoch: int, inode: Inode) -> EntryAttributes:
-        ino = ino_of(epoch, inode.position)
+    def _entry(self, ino: int, inode: Inode, lifetime: float = FOREVER_SECONDS) -> EntryAttributes:
         entry = EntryAttributes()
         entry.st_ino = InodeT(ino)
-        entry.entry_timeout = entry.attr_timeout = FOREVER_SECONDS
+        entry.entry_timeout = entry.attr_timeout = lifetime
         entry.st_mode = FILE_TYPES[inode.kind] | inode.mode
         entry.st_nlink = inode.nlink
         entry.st_uid = self._uid

@@ -21,6 +21,14 @@ def ino_of(epoch: int, position: int) -> Ino:
     return Ino(epoch << POSITION_BITS | position)
 
 
+def cookie_of(epoch: int, entry: int) -> int:
+    """Return where a listing that began in *epoch* goes on after its entry number *entry*.
+
+    `epoch_of` and `position_of` take it apart; 0 is the beginning of any.
+    """
+    return epoch << POSITION_BITS | entry
+
+
 def epoch_of(ino: int) -> int:
     """Return the epoch in which *ino* was given out; the root's is always 0."""
     return ino >> POSITION_BITS

@@ -35,9 +35,9 @@ class Layouts:
         known = self._known.get((epoch, position))
         if known is not None:
             return known
-        tree = self._mounted.tree(epoch)
-        inode = tree.inode_nowait(position)
-        if inode is None or inode.extents is not None:
+        tree = self._mounted.tree_nowait(epoch)
+        inode = None if tree is None else tree.inode_nowait(position)
+        if tree is None or inode is None or inode.extents is not None:
             return None
         path = tree.path_of_nowait(position)
         if path is None:
@@ -49,7 +49,7 @@ class Layouts:
         known = self._known.get((epoch, position))
         if known is not None:
             return known
-        tree = self._mounted.tree(epoch)
+        tree = await self._mounted.tree(epoch)
         inode = await tree.inode(position)
         if inode.extents is None:
             layout = self._in_place(tree, inode, await tree.path_of(position))
@@ -59,7 +59,7 @@ class Layouts:
 
     async def want(self, epoch: int, position: int, extent: PlacedExtent, index: int) -> Want:
         """Return what the cache must know to fetch one chunk of a file, its hash included."""
-        tree = self._mounted.tree(epoch)
+        tree = await self._mounted.tree(epoch)
         inode = await tree.inode(position)
         if inode.extents is None:
             hashes = await tree.chunk_hashes(inode, index, index + 1)

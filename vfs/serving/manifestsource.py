@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from cachesvc.chunk import ObjectRef
 from cachesvc.client import CacheClient
-from vfs.snapshots.repository import key_of
+from vfs.manifest.tree import Tree
+from vfs.serving.extent import REPOSITORY
+from vfs.snapshots.repository import StoredSnapshot, key_of
 
 MANIFEST_CHUNK_SIZE = 256 * 1024
 """Less than a data chunk: a mount wants the superblock and one page of any dataset."""
@@ -13,18 +15,19 @@ MANIFEST_CHUNK_SIZE = 256 * 1024
 class CachedManifest:
     """One snapshot's manifest (`vfs.manifest.tree.ByteSource`); its id stands for a version."""
 
-    def __init__(
-        self, client: CacheClient, origin: int, root: str, snapshot_id: str, size: int
-    ) -> None:
-        """Read the manifest of *size* bytes from the origin number *origin* with that *root*."""
+    def __init__(self, client: CacheClient, root: str, snapshot: StoredSnapshot) -> None:
+        """Read *snapshot*'s manifest from the client's repository, whose root is *root*."""
+        key, size = key_of(snapshot.snapshot_id), snapshot.manifest_size
         self._client = client
-        self._origin = origin
         self._size = size
-        self._ref = ObjectRef(root, key_of(snapshot_id), size, None, MANIFEST_CHUNK_SIZE)
+        self._ref = ObjectRef(root, key, size, None, MANIFEST_CHUNK_SIZE)
 
     async def read(self, start: int, stop: int) -> bytes:
         """Return the bytes `[start, stop)`, fewer only where the manifest ends."""
         stop = min(stop, self._size)
-        return (
-            await self._client.read(self._origin, self._ref, start, stop) if start < stop else b""
-        )
+        return await self._client.read(REPOSITORY, self._ref, start, stop) if start < stop else b""
+
+
+async def open_cached(client: CacheClient, root: str, snapshot: StoredSnapshot) -> Tree:
+    """Open *snapshot* by way of the cache; *root* is its repository's. Its id is checked."""
+    return await Tree.open(CachedManifest(client, root, snapshot), snapshot.snapshot_id)

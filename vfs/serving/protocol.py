@@ -167,17 +167,12 @@ def init_reply(request: bytes, max_readahead: int) -> bytes:
     Raises MalformedRequestError when *request* is no INIT or comes from a kernel older than
     protocol 7.31 (Linux 5.4).
     """
-    header = request_header(request)
-    if header.opcode != Opcode.INIT or header.length < IN_HEADER.size + INIT_IN_SHORT.size:
-        raise MalformedRequestError("the first request on the connection is no INIT")
-    major, minor, _, flags = INIT_IN_SHORT.unpack_from(request, IN_HEADER.size)
+    major, minor, offered = _parse_init(request)
     if (major, minor) < (PROTOCOL_MAJOR, 31):
         raise MalformedRequestError(
             f"the kernel speaks FUSE {major}.{minor}; headrace needs 7.31 (Linux 5.4)"
         )
-    if flags & InitFlag.INIT_EXT and header.length >= IN_HEADER.size + INIT_IN.size:
-        flags |= INIT_IN.unpack_from(request, IN_HEADER.size)[4] << 32
-    granted = int(WANTED_FLAGS) & flags
+    granted = int(WANTED_FLAGS) & offered
     body = INIT_OUT.pack(
         PROTOCOL_MAJOR,
         min(minor, PROTOCOL_MINOR),
@@ -191,7 +186,23 @@ def init_reply(request: bytes, max_readahead: int) -> bytes:
         0,
         granted >> 32,
     )
-    return reply_header(header.unique, len(body)) + body
+    return reply_header(request_header(request).unique, len(body)) + body
+
+
+def can_resend(init: bytes) -> bool:
+    """Say whether the kernel that sent *init* repeats requests when told to (Linux 6.9)."""
+    return bool(_parse_init(init)[2] & InitFlag.HAS_RESEND)
+
+
+def _parse_init(request: bytes) -> tuple[int, int, int]:
+    """Return the protocol version and the flags that the kernel offers."""
+    header = request_header(request)
+    if header.opcode != Opcode.INIT or header.length < IN_HEADER.size + INIT_IN_SHORT.size:
+        raise MalformedRequestError("the first request on the connection is no INIT")
+    major, minor, _, flags = INIT_IN_SHORT.unpack_from(request, IN_HEADER.size)
+    if flags & InitFlag.INIT_EXT and header.length >= IN_HEADER.size + INIT_IN.size:
+        flags |= INIT_IN.unpack_from(request, IN_HEADER.size)[4] << 32
+    return major, minor, flags
 
 
 def resend_notification() -> bytes:
@@ -203,6 +214,19 @@ def inval_inode_notification(node: int) -> bytes:
     """Return the message that drops the attributes and all cached bytes of one inode."""
     body = INVAL_INODE_OUT.pack(node, 0, 0)
     return OUT_HEADER.pack(OUT_HEADER.size + len(body), Notify.INVAL_INODE, 0) + body
+
+
+def inc_epoch_notification() -> bytes:
+    """Return the message that makes every dentry outdated (Linux 6.16; EINVAL on older ones)."""
+    return OUT_HEADER.pack(OUT_HEADER.size, Notify.INC_EPOCH, 0)
+
+
+def barrier_notification(directory: int) -> bytes:
+    """Return the message whose write returns when no look-up or listing of *directory* goes on.
+
+    It drops a name that no dentry has, for which the kernel locks the directory as it does for any.
+    """
+    return inval_entry_notification(directory, b".")
 
 
 def inval_entry_notification(parent: int, name: bytes) -> bytes:

@@ -10,9 +10,9 @@ from cachesvc.client import CacheClient
 from cachesvc.errors import ChunkCorruptError
 from vfs.serving.channel import Buffers, Reply
 from vfs.serving.extent import ExtentSpan, file_spans
+from vfs.serving.ino import epoch_of, position_of
 from vfs.serving.layout import Layouts
 from vfs.serving.lookahead import Lookahead
-from vfs.serving.mounted import MountedSnapshots
 from vfs.serving.protocol import ReadRequest
 
 ATTEMPTS = 4
@@ -24,20 +24,18 @@ class FileReader:
 
     def __init__(
         self,
-        mounted: MountedSnapshots,
         layouts: Layouts,
         chunks: CacheClient,
         lookahead: Lookahead,
     ) -> None:
-        """Find files by *mounted* and *layouts*, and their bytes by *chunks*."""
-        self._mounted = mounted
+        """Find files by *layouts* and their bytes by *chunks*."""
         self._layouts = layouts
         self._chunks = chunks
         self._lookahead = lookahead
 
     def read_nowait(self, node: int, request: ReadRequest, reply: Reply) -> bool:
         """Reply at once and return True when the file's place and all bytes are at hand."""
-        place = self._mounted.locate(node)
+        place = epoch_of(node), position_of(node)
         extents = self._layouts.extents_nowait(*place)
         if extents is None:
             return False
@@ -51,7 +49,7 @@ class FileReader:
 
     async def read(self, node: int, request: ReadRequest, reply: Reply) -> None:
         """Have the cache fetch what is missing, then reply."""
-        place = self._mounted.locate(node)
+        place = epoch_of(node), position_of(node)
         extents = await self._layouts.extents(*place)
         self._lookahead.note(place, extents, request)
         pieces = list(file_spans(extents, request.offset, request.size))

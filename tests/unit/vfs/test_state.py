@@ -22,8 +22,12 @@ from vfs.snapshots.dataset import DatasetRequest
 SECRET = "canary-of-a-secret"
 
 
+KEY = "0123456789abcdef"
+
+
 def state_of(mountpoint: str) -> MountState:
     return MountState(
+        key=KEY,
         mountpoint=mountpoint,
         source="s3://host/bucket",
         repository="s3://host/bucket/.headrace",
@@ -31,7 +35,6 @@ def state_of(mountpoint: str) -> MountState:
         snapshots=("a" * 40, "b" * 40),
         connection=51,
         cache_directory="/cache",
-        supervisor=1,
     )
 
 
@@ -43,18 +46,18 @@ def _own_runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_saved_state_is_loaded_again_until_it_is_forgotten() -> None:
     state = state_of("/mnt/x").with_workers((2, 3))
     save_state(state)
-    assert load_state(Path("/mnt/x")) == state
+    assert load_state(KEY) == state
     assert list(all_states()) == [state]
     assert (state.epoch, state.snapshot) == (1, "b" * 40)
-    forget_state(Path("/mnt/x"))
-    assert load_state(Path("/mnt/x")) is None
+    forget_state(KEY)
+    assert load_state(KEY) is None
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", '{"version": 99}'])
 def test_a_state_file_that_is_none_is_as_good_as_absent(content: str) -> None:
     save_state(state_of("/mnt/x"))
-    (mount_directory(Path("/mnt/x")) / "state.json").write_text(content)
-    assert load_state(Path("/mnt/x")) is None
+    (mount_directory(KEY) / "state.json").write_text(content)
+    assert load_state(KEY) is None
 
 
 def test_the_runtime_directory_is_closed_to_others() -> None:
@@ -70,6 +73,7 @@ def test_a_runtime_directory_of_another_user_is_refused(monkeypatch: pytest.Monk
 
 def test_a_spec_survives_its_way_through_a_pipe(tmp_path: Path) -> None:
     spec = MountSpec(
+        key=KEY,
         mountpoint=Path("/mnt/x"),
         request=DatasetRequest("s3://bucket/d@v1", None, {"secret": SECRET}),
         source=Origin("s3://bucket/d", {"secret": SECRET, "endpoint_url": "http://h"}),
@@ -81,6 +85,7 @@ def test_a_spec_survives_its_way_through_a_pipe(tmp_path: Path) -> None:
         uid=1,
         gid=2,
         deadline_seconds=1.5,
+        environment={"AWS_SECRET_ACCESS_KEY": SECRET},
     )
     again = MountSpec.from_json(spec.to_json())
     assert again == spec

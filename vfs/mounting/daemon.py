@@ -1,0 +1,156 @@
+"""The processes of which a runtime directory has one each: finding them, starting them.
+
+Each holds a lock for as long as it lives and listens on a socket beside it. Whoever needs one makes
+sure that it runs; many may do so at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from cachesvc.ambient import without_credentials
+from vfs.errors import MountError
+from vfs.mounting import wire
+from vfs.mounting.state import runtime_directory
+
+READY, BUSY = "ready", "busy"
+START_SECONDS = 30.0
+POLL_SECONDS = 0.02
+MAX_LOG_SIZE = 8 << 20
+IDLE_VARIABLE = "HEADRACE_IDLE_SECONDS"
+IDLE_SECONDS = 5.0
+FIRST_CALL_SECONDS = 5.0
+"""How long it waits for whoever had it started, however short of patience it is otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """One kind of process and where it is met."""
+
+    name: str
+    module: str
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return runtime_directory() / self.name
+
+    @property
+    def lock(self) -> Path:
+        """What it holds locked."""
+        return runtime_directory() / f"{self.name}.lock"
+
+    @property
+    def log(self) -> Path:
+        """Where it logs."""
+        return runtime_directory() / f"{self.name}.log"
+
+    def command(self, *words: str, python: str = sys.executable) -> list[str]:
+        """Return what starts it; -P keeps the current directory out of the module path."""
+        return [python, "-P", "-m", self.module, *words]
+
+
+SUPERVISOR = Daemon("supervisor", "vfs.mounting.supervisor")
+KEEPER = Daemon("keeper", "vfs.mounting.keeper")
+
+
+def idle_seconds() -> float:
+    """Return how long a process without mounts waits for one before it ends."""
+    return float(os.environ.get(IDLE_VARIABLE, IDLE_SECONDS))
+
+
+def daemon_pid(daemon: Daemon) -> int | None:
+    """Return the process that listens, None when none does."""
+    try:
+        with wire.connect(daemon.socket) as sock:
+            return wire.peer_pid(sock)
+    except OSError:
+        return None
+
+
+def ensure_daemon(daemon: Daemon, start_seconds: float = START_SECONDS) -> None:
+    """Return once *daemon* answers, started in the background if need be. Raises MountError."""
+    deadline = time.monotonic() + start_seconds
+    while daemon_pid(daemon) is None:
+        word = _start(daemon, deadline)
+        if word == READY:
+            return
+        if word != BUSY:
+            raise MountError(f"the {daemon.name} did not start: {word}; see {daemon.log}")
+        # Somebody else is starting it, or an old one is about to end.
+        if time.monotonic() > deadline:
+            raise MountError(f"the {daemon.name} does not answer; see {daemon.log}")
+        time.sleep(POLL_SECONDS)
+
+
+def _start(daemon: Daemon, deadline: float) -> str:
+    """Start the process and return its word; it detaches itself, so that nobody must reap it."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as word:
+        try:
+            with open_log(daemon.log) as log:
+                process = subprocess.Popen(
+                    daemon.command(str(writer)),
+                    env=daemon_environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd="/",
+                    pass_fds=(writer,),
+                )
+        finally:
+            os.close(writer)
+        try:
+            seconds = max(0.0, deadline - time.monotonic())
+            readable, _, _ = select.select([word], [], [], seconds)
+            return (word.readline().strip() or "it died") if readable else "no answer in time"
+        finally:
+            process.wait()
+
+
+def daemon_environment() -> dict[str, str]:
+    """Return the environment for a process that serves all mounts: no one mount's credentials."""
+    directory = str(runtime_directory().absolute())
+    return {**without_credentials(os.environ), "HEADRACE_RUNTIME_DIR": directory}
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """Open a log for appending; a large one starts anew."""
+    if path.exists() and path.stat().st_size > MAX_LOG_SIZE:
+        path.replace(path.with_suffix(".log.old"))
+    return path.open("ab")
+
+
+def detach() -> bool:
+    """Fork, and return True in the parent; the child has a session of its own."""
+    if os.fork():
+        return True
+    os.setsid()
+    return False
+
+
+def tell(starter: int | None, word: str) -> None:
+    """Write the one line that whoever started this process waits for, if they still do."""
+    if starter is not None:
+        with suppress(BrokenPipeError), os.fdopen(starter, "w") as pipe:
+            pipe.write(f"{word}\n")
+
+
+def lock(daemon: Daemon) -> int | None:
+    """Return the lock, held for as long as the descriptor is open; None when another has it."""
+    descriptor = os.open(daemon.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -1,0 +1,22 @@
+"""A mount's own way to the node's cache."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import anyio
+
+from cachesvc.client import CacheClient
+from cachesvc.spawn import ensure_service
+from vfs.mounting.spec import MountSpec
+
+
+def cache_client(spec: MountSpec) -> CacheClient:
+    """Return a client that reads with *spec*'s credentials and starts the service if need be."""
+    return CacheClient(
+        spec.cache.directory,
+        [spec.source, spec.repository],
+        ensure=partial(anyio.to_thread.run_sync, ensure_service, spec.cache),
+        renew=partial(anyio.to_thread.run_sync, spec.renewed_origins),
+        deadline_seconds=spec.deadline_seconds,
+    )
