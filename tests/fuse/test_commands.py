@@ -13,8 +13,8 @@ import pytest
 from tests.fuse.gallery import Gallery
 from tests.node import HEADRACE, Node, wait_until
 from tests.seaweed import SeaweedServer
-from vfs.mountinfo import mount_table, mounted_at
-from vfs.process import is_alive
+from vfs.mounting.mountinfo import mount_table, mounted_at
+from vfs.mounting.process import is_alive
 
 
 def refusal(node: Node, *words: str | Path) -> str:
@@ -219,5 +219,5 @@ def test_in_the_foreground(node: Node, published: Path, mountpoint: Path) -> Non
 def test_a_mount_that_somebody_else_took_off(node: Node, published: Path) -> None:
     """`umount(8)` or `fusermount3 -u` end the processes just as well, and `list` forgets the mount."""
     mount = node.mount(published)
-    subprocess.run(["umount", mount], check=True)
+    subprocess.run(["fusermount3", "-u", mount], check=True)
     wait_until(lambda: node.mounts() == [])

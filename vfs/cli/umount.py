@@ -8,7 +8,7 @@ import click
 
 from vfs.errors import MountError
 from vfs.mounting.mount import resolve_mountpoint, unmount
-from vfs.mounting.mountinfo import mounted_at
+from vfs.mounting.mountinfo import FILESYSTEM_TYPE, mounted_at
 from vfs.mounting.process import wait_for_end
 from vfs.mounting.state import forget_state, load_state
 

@@ -89,22 +89,25 @@ class Channel:
                     if error.errno not in READ_TURN_ERRORS:
                         raise
                 else:
+                    if size == 0:
+                        return
                     await self._accept(bytes(memoryview(self._request)[:size]), nursery)
 
     async def _accept(self, message: bytes, nursery: trio.Nursery) -> None:
         try:
-            await self._dispatch(message, nursery)
+            header = protocol.request_header(message)
         except MalformedRequestError as error:
             log.error("dropped a request: %s", error)
+            return
+        try:
+            await self._dispatch(header, message, nursery)
+        except MalformedRequestError as error:
+            self._fail(header.unique, error)
 
-    async def _dispatch(self, message: bytes, nursery: trio.Nursery) -> None:
-        header = protocol.request_header(message)
+    async def _dispatch(self, header: RequestHeader, message: bytes, nursery: trio.Nursery) -> None:
         match header.opcode:
             case Opcode.READ:
                 self._start_read(header, protocol.read_request(message), nursery)
-            case Opcode.OPEN | Opcode.OPENDIR:
-                # Said once, the kernel stops asking, and re-reads of cached files never leave it.
-                self._write([protocol.error_reply(header.unique, errno.ENOSYS)])
             case Opcode.IOCTL:
                 # Python's open() asks each file whether it is a terminal, and the kernel keeps no
                 # answer: on a re-read of cached files this is the only request there is.
@@ -116,8 +119,13 @@ class Channel:
                 # of the page cache leaves by itself; any other waits no longer than its fetch's
                 # deadline.
                 pass
-            case _:
+            case opcode if opcode in protocol.LEAST_BODY_SIZES:
+                protocol.check_body(header, message)
                 await self._pair.send(message)
+            case _:
+                # OPEN and OPENDIR among them: said once, the kernel stops asking, and re-reads of
+                # cached files never leave it.
+                self._write([protocol.error_reply(header.unique, errno.ENOSYS)])
 
     def _start_read(
         self, header: RequestHeader, request: ReadRequest, nursery: trio.Nursery
