@@ -13,7 +13,7 @@ from cachesvc.options import cache_options
 from cachesvc.spawn import ensure_service
 from vfs.cli.options import repo_options, run, source_argument
 from vfs.cli.progress import shown_progress
-from vfs.mounting.launch import launch_supervisor, supervise_here
+from vfs.mounting.launch import supervised_apart, supervised_here
 from vfs.mounting.mount import check_mountpoint, resolve_mountpoint
 from vfs.mounting.spec import DEFAULT_READ_AHEAD_KIB, MountSpec
 from vfs.snapshots.dataset import Dataset, DatasetRequest
@@ -78,31 +78,28 @@ def mount(
     target = resolve_mountpoint(mountpoint)
     check_mountpoint(target)
     request = DatasetRequest(source, repo, storage_options)
-    dataset = request.resolve()
-    ensure_service(cache)
-    dataset, found = choose_snapshot(dataset, cache)
-    spec = MountSpec(
-        mountpoint=target,
-        request=request,
-        source=dataset.source,
-        repository=dataset.repository,
-        ref=dataset.snapshot_or_default,
-        snapshot_id=found.snapshot_id,
-        manifest_size=found.manifest_size,
-        cache=cache,
-        uid=os.geteuid(),
-        gid=os.getegid(),
-        worker_count=workers,
-        allow_other=os.geteuid() == 0 if allow_other is None else allow_other,
-        read_ahead_kib=read_ahead_kib,
-        deadline_seconds=deadline_seconds,
-    )
-    announcement = f"{dataset.source.root} at {found.snapshot_id[:12]} is mounted on {target}"
-    if foreground:
-        supervise_here(spec, announcement)
-    else:
-        launch_supervisor(spec)
-        click.echo(announcement)
+    with (supervised_here if foreground else supervised_apart)(target) as serve:
+        dataset = request.resolve()
+        ensure_service(cache)
+        dataset, found = choose_snapshot(dataset, cache)
+        spec = MountSpec(
+            mountpoint=target,
+            request=request,
+            source=dataset.source,
+            repository=dataset.repository,
+            ref=dataset.snapshot_or_default,
+            snapshot_id=found.snapshot_id,
+            manifest_size=found.manifest_size,
+            cache=cache,
+            uid=os.geteuid(),
+            gid=os.getegid(),
+            worker_count=workers,
+            allow_other=os.geteuid() == 0 if allow_other is None else allow_other,
+            read_ahead_kib=read_ahead_kib,
+            deadline_seconds=deadline_seconds,
+        )
+        name = f"{dataset.source.root} at {found.snapshot_id[:12]}"
+        serve(spec, f"{name} is mounted on {target}")
 
 
 def choose_snapshot(dataset: Dataset, cache: CacheConfig) -> tuple[Dataset, StoredSnapshot]:

@@ -6,26 +6,30 @@ import json
 import select
 import subprocess
 import sys
-import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
-
-import trio
+from pathlib import Path
 
 from vfs.errors import MountError
 from vfs.mounting.spec import MountSpec
 from vfs.mounting.state import log_path
-from vfs.mounting.supervisor import Supervisor
 
 READY_SECONDS = 120
 
+Serve = Callable[[MountSpec, str], None]
+"""Serve a mount; print the given announcement once it answers."""
 
-def launch_supervisor(spec: MountSpec) -> None:
-    """Start a supervisor for *spec* and return when the mount answers.
 
-    Raises MountError with the supervisor's own words when it does not come to that; nothing is
-    left mounted then.
+@contextmanager
+def supervised_apart(mountpoint: Path) -> Iterator[Serve]:
+    """Start a supervisor for *mountpoint* and give the function that tells it what to mount there.
+
+    Its imports take as long as choosing a snapshot does: the two go on at the same time. The
+    function returns when the mount answers, and raises MountError with the supervisor's own words
+    when it does not come to that; nothing is left mounted then. Not called, the supervisor ends.
     """
-    log = log_path(spec.mountpoint)
+    log = log_path(mountpoint)
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -37,33 +41,54 @@ def launch_supervisor(spec: MountSpec) -> None:
             start_new_session=True,
         )
     try:
+        yield partial(_hand_over, process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            process.wait()
+
+
+def _hand_over(process: subprocess.Popen[bytes], spec: MountSpec, announcement: str) -> None:
+    try:
         status = _first_answer(process, spec.to_json())
     except TimeoutError:
         process.terminate()
+        process.returncode = 0
         raise MountError(
-            f"{spec.mountpoint} was not ready within {READY_SECONDS} s; see {log}"
+            f"{spec.mountpoint} was not ready within {READY_SECONDS} s; "
+            f"see {log_path(spec.mountpoint)}"
         ) from None
     if "error" in status:
         process.wait()
         raise MountError(f"cannot mount at {spec.mountpoint}: {status['error']}")
     # The supervisor outlives this command, which must not be blamed for leaving a child behind.
     process.returncode = 0
+    print(announcement, flush=True)
 
 
 def _first_answer(process: subprocess.Popen[bytes], order: str) -> dict[str, str]:
     assert process.stdin is not None
     assert process.stdout is not None
     with process.stdin, process.stdout:
-        process.stdin.write(order.encode())
-        process.stdin.close()
-        deadline = time.monotonic() + READY_SECONDS
-        if not select.select([process.stdout], [], [], deadline - time.monotonic())[0]:
+        with suppress(BrokenPipeError):  # it died before it was asked; its last words say why
+            process.stdin.write(order.encode())
+            process.stdin.close()
+        if not select.select([process.stdout], [], [], READY_SECONDS)[0]:
             raise TimeoutError
         line = process.stdout.readline()
     answer: dict[str, str] = json.loads(line or b'{"error": "its supervisor died; see the log"}')
     return answer
 
 
-def supervise_here(spec: MountSpec, announcement: str) -> None:
-    """Serve *spec* in this process until it is unmounted; print *announcement* when it answers."""
-    trio.run(Supervisor(spec).run, partial(print, announcement, flush=True))
+@contextmanager
+def supervised_here(_mountpoint: Path) -> Iterator[Serve]:
+    """Give the function that serves a mount in this process until it is unmounted."""
+    # Importing trio takes 0.15 s, and the command in the background does without.
+    import trio  # noqa: PLC0415
+
+    from vfs.mounting.supervisor import Supervisor  # noqa: PLC0415
+
+    def serve(spec: MountSpec, announcement: str) -> None:
+        trio.run(Supervisor(spec).run, partial(print, announcement, flush=True))
+
+    yield serve

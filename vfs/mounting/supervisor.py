@@ -23,7 +23,7 @@ from vfs.errors import MountError
 from vfs.mounting.mount import MountOptions, mount, set_read_ahead, unmount
 from vfs.mounting.mountinfo import mounted_at
 from vfs.mounting.spec import MountSpec
-from vfs.mounting.state import MountState, forget_state, save_state
+from vfs.mounting.state import MountState, forget_state, load_state, save_state
 from vfs.mounting.status import first_error, say
 from vfs.serving import protocol
 
@@ -70,6 +70,15 @@ class Supervisor:
             await self._serve(ready)
         finally:
             os.close(self._connection)
+            self._forget()
+
+    def _forget(self) -> None:
+        """Remove this mount's record; a mount that is at its place by now has one of its own.
+
+        A mount lives on in other mount namespaces, so this may be long after it was taken off here.
+        """
+        there = load_state(self._spec.mountpoint)
+        if there is None or there.supervisor == os.getpid():
             forget_state(self._spec.mountpoint)
 
     async def _serve(self, ready: Ready) -> None:
@@ -210,7 +219,10 @@ def main() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s supervisor[%(process)d]: %(message)s"
     )
-    spec = MountSpec.from_json(sys.stdin.read())
+    order = sys.stdin.read()
+    if not order:  # whoever started it has nothing to mount after all
+        return
+    spec = MountSpec.from_json(order)
     try:
         trio.run(Supervisor(spec).run, partial(say, {"ready": True}))
     except* HeadraceError as group:
