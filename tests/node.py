@@ -125,7 +125,7 @@ class Node:
             os.kill(service, signal.SIGTERM)
             wait_for_end(service, 10)
         return [
-            *(f"mount at {path}" for path in self._mountpoints()),
+            *(f"mount at {path}" for path in self.mountpoints()),
             *(f"process {pid}: {_command_of(pid)}" for pid in self._pids()),
             *(f"file {path}" for path in self.scratch.rglob("*")),
             *(f"state {path}" for path in (self.directory / "run").glob("mounts/*")),
@@ -133,16 +133,17 @@ class Node:
 
     def close(self) -> None:
         """Take down everything in whatever state a test left it, and remove the directory."""
-        pids = self._pids()
-        for pid in pids:
+        for pid in self._pids():
             os.kill(pid, signal.SIGCONT)
-        for mountpoint in self._mountpoints():
+        for mountpoint in self.mountpoints():
             unmount(mountpoint, lazy=True)
-        for pid in pids:
-            _stop(pid)
+        while pids := self._pids():  # a worker that still lives starts the cache service again
+            for pid in pids:
+                _stop(pid)
         shutil.rmtree(self.directory)
 
-    def _mountpoints(self) -> list[Path]:
+    def mountpoints(self) -> list[Path]:
+        """Return what is mounted below this machine's directory, the topmost first."""
         mounts = [info.mountpoint for info in reversed(mount_table())]
         return [path for path in mounts if path.is_relative_to(self.directory)]
 

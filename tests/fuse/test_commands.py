@@ -1,4 +1,4 @@
-"""`headrace mount`, `umount` and `list` as a person meets them, above all when they cannot do it."""
+"""`headrace mount`, `umount` and `list` as a person meets them, above all when they refuse."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import pytest
 from tests.fuse.gallery import Gallery
 from tests.node import HEADRACE, Node, wait_until
 from tests.seaweed import SeaweedServer
-from vfs.mounting.mountinfo import mount_table, mounted_at
+from vfs.mounting.mountinfo import mounted_at
 from vfs.mounting.process import is_alive
 
 
 def refusal(node: Node, *words: str | Path) -> str:
     """Run a command that must fail; return its one line, after looking that it left nothing."""
-    before = mount_table()
+    before = node.mountpoints()
     done = node.run(*words, code=1)
     lines = done.stderr.splitlines()
     assert done.stdout == ""
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("headrace: ")
-    assert mount_table() == before
+    assert node.mountpoints() == before
     return lines[0]
 
 
@@ -65,7 +65,7 @@ def test_a_mountpoint_that_is_taken(node: Node, published: Path) -> None:
 
 
 def test_a_mountpoint_that_is_not_empty(node: Node, published: Path, mountpoint: Path) -> None:
-    """What a mountpoint holds is hidden while something is mounted there, and unharmed afterwards."""
+    """What a mountpoint holds is hidden while something is mounted there, and then is back."""
     (mountpoint / "hidden").write_bytes(b"still here")
     node.run("mount", published, mountpoint)
     assert os.listdir(mountpoint) == ["file"]
@@ -116,9 +116,7 @@ def test_a_manifest_that_is_damaged(node: Node, published: Path, mountpoint: Pat
     refusal(node, "mount", published, mountpoint)
 
 
-def test_a_bucket_that_is_missing(
-    node: Node, mountpoint: Path, s3_server: SeaweedServer
-) -> None:
+def test_a_bucket_that_is_missing(node: Node, mountpoint: Path, s3_server: SeaweedServer) -> None:
     """It is named; nothing is mounted."""
     node.environment.update(s3_server.environ)
     done = node.run("mount", "s3://no-such-bucket/data", mountpoint, code=1)
@@ -182,7 +180,7 @@ def test_wrong_use(node: Node, words: list[str]) -> None:
 
 
 def test_list_tells_all_there_is_to_know(gallery: Gallery) -> None:
-    """`list --json` names mountpoint, source, ref, snapshot, epoch, processes and cache directory."""
+    """`list --json` names mountpoint, source, ref, snapshot, epoch, processes and cache."""
     (row,) = json.loads(gallery.node.run("list", "--json").stdout)
     pids = [row.pop("supervisor"), row.pop("cachesvc"), *row.pop("workers")]
     assert len(pids) == 3
@@ -217,7 +215,7 @@ def test_in_the_foreground(node: Node, published: Path, mountpoint: Path) -> Non
 
 
 def test_a_mount_that_somebody_else_took_off(node: Node, published: Path) -> None:
-    """`umount(8)` or `fusermount3 -u` end the processes just as well, and `list` forgets the mount."""
+    """`fusermount3 -u` ends the processes just as well, and `list` forgets the mount."""
     mount = node.mount(published)
     subprocess.run(["fusermount3", "-u", mount], check=True)
     wait_until(lambda: node.mounts() == [])

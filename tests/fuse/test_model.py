@@ -109,10 +109,10 @@ NODES = st.tuples(
     ),
 )
 READS = st.builds(Read, INDEX, FRACTION, LENGTH, st.sampled_from(["pread", "direct", "mmap"]))
-LOOKS = st.builds(Look, INDEX)
-MISSES = st.builds(Miss, INDEX, NAMES)
-KILLS = st.builds(Kill, st.sampled_from(["worker", "cachesvc"]))
-OPERATIONS = st.one_of(*[READS] * 9, *[LOOKS] * 6, *[MISSES] * 3, st.builds(Remount), KILLS)
+QUESTIONS = st.one_of(READS, st.builds(Look, INDEX), st.builds(Miss, INDEX, NAMES))
+DISTURBANCES = st.one_of(st.builds(Remount), st.just(Kill("worker")), st.just(Kill("cachesvc")))
+ACTS = st.tuples(st.lists(QUESTIONS, min_size=8, max_size=30), DISTURBANCES)
+"""A disturbance takes a second and a question a moment: so there are many questions for each."""
 
 
 def build(root: Path, nodes: Sequence[tuple[int, bytes, File | Directory | Symlink]]) -> None:
@@ -161,9 +161,11 @@ def read(path: bytes, operation: Read) -> bytes:
         start = max(0, int(size * operation.start))
         if operation.how == "pread":
             return os.pread(file, operation.length, start)
-        with mmap.mmap(file, 0, prot=mmap.PROT_READ) if operation.how == "mmap" else mmap.mmap(
-            -1, 1 << 20
-        ) as memory:
+        with (
+            mmap.mmap(file, 0, prot=mmap.PROT_READ)
+            if operation.how == "mmap"
+            else mmap.mmap(-1, 1 << 20) as memory
+        ):
             if operation.how == "mmap":
                 return memory[start : start + operation.length]
             return memory[: os.preadv(file, [memory], start // 4096 * 4096)]
@@ -245,22 +247,23 @@ def machine() -> Iterator[Node]:
 )
 @given(
     st.lists(NODES, min_size=10, max_size=40),
-    st.lists(OPERATIONS, min_size=20, max_size=60),
+    st.lists(ACTS, min_size=2, max_size=4),
     st.uuids(),
 )
 def test_a_mount_agrees_with_its_source(
     machine: Node,
     nodes: list[tuple[int, bytes, File | Directory | Symlink]],
-    operations: list[Operation],
+    acts: list[tuple[list[Operation], Operation]],
     name: object,
 ) -> None:
-    """Whatever is asked, in whatever order, and whoever dies meanwhile, the answers are the source's."""
+    """Whatever is asked in whatever order, and whoever dies, the answers are the source's."""
     source = machine.directory / f"source-{name}"
     if source.exists():
         return  # the same example once more
     build(source, nodes)
     play = Play(machine, source)
-    for operation in operations:
-        play.step(operation)
-    play.check_all()
+    for questions, disturbance in acts:
+        for operation in (*questions, disturbance):
+            play.step(operation)
+        play.check_all()
     play.end()

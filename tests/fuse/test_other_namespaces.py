@@ -1,4 +1,4 @@
-"""Mounts that live on where somebody else took a copy of the mount table: a container, `unshare -m`."""
+"""Mounts that live on where somebody has a copy of the mount table: a container, `unshare -m`."""
 
 from __future__ import annotations
 

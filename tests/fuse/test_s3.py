@@ -6,7 +6,6 @@ import errno
 import os
 import random
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,8 +27,8 @@ CONTENT = {
 
 
 @pytest.fixture
-def put(s3_server: SeaweedServer, s3_url: str, tmp_path: Path) -> Iterator[Path]:
-    """A directory whose files are in the bucket; to `put` one again writes it there."""
+def put(s3_server: SeaweedServer, s3_url: str, tmp_path: Path) -> Path:
+    """A directory whose files are in the bucket."""
     for name, content in CONTENT.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
@@ -88,14 +87,16 @@ def test_no_secret_is_left_anywhere(s3_node: Node, s3_url: str) -> None:
 def test_each_mount_reads_as_who_mounted_it(
     s3_node: Node, s3_url: str, s3_server: SeaweedServer, tmp_path: Path
 ) -> None:
-    """Each mount fetches with the credentials of who mounted it, though all share a cache service."""
+    """Each mount fetches with the credentials of who mounted it, though all share a cache
+    service.
+    """
     repository = tmp_path / "repository"
     s3_node.snapshot(s3_url, "--repo", repository)
     allowed = s3_node.mount(s3_url, name="allowed")
     for name in s3_server.environ:
         s3_node.environment.pop(name)
     s3_node.environment["AWS_ENDPOINT_URL"] = s3_server.endpoint
-    options = ["--repo", repository, "--storage-option", "anon=true"]
+    options = ("--repo", str(repository), "--storage-option", "anon=true")
     refused = s3_node.mount(s3_url, *options, name="refused")
     assert errno_of_reading(refused / "plain") == errno.EACCES
     assert (allowed / "plain").read_bytes() == b"hello\n"

@@ -1,10 +1,10 @@
-"""Runs a command as a user who is not root, in a mount namespace where that user can read this project.
+"""Runs a command as a user who is not root, where that user can read this project.
 
     python -m tests.fuse.unprivileged HOME COMMAND...
 
-The interpreter, the virtual environment and the project may lie below directories that only root may
-enter. In the private namespace those directories are replaced by readable ones that lead to the same
-files. Mounts made by the command end with the namespace.
+The interpreter, the virtual environment and the project may lie below directories that only root
+may enter. In a mount namespace of the command's own those directories are replaced by readable ones
+that lead to the same files. What the command mounts ends with the namespace.
 """
 
 from __future__ import annotations

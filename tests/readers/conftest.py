@@ -47,9 +47,7 @@ def mounted(reader_node: Node) -> Callable[[Path], Dataset]:
 
 
 @pytest.fixture(scope="session")
-def mounted_from_s3(
-    reader_node: Node, s3_server: SeaweedServer
-) -> Callable[[Path], Dataset]:
+def mounted_from_s3(reader_node: Node, s3_server: SeaweedServer) -> Callable[[Path], Dataset]:
     """Upload a directory into a bucket, publish it there and mount it from there."""
 
     def mount(source: Path) -> Dataset:

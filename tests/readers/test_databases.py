@@ -54,13 +54,15 @@ def test_sqlite_reads(tables: Dataset, how: str) -> None:
 
 def test_sqlite_cannot_write(tables: Dataset) -> None:
     """Who tries to write is told that the database is read-only."""
-    with closing(sqlite3.connect(tables.mount / "rows.db")) as database:
-        with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            database.execute("delete from rows")
+    with (
+        closing(sqlite3.connect(tables.mount / "rows.db")) as database,
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+    ):
+        database.execute("delete from rows")
 
 
 @pytest.mark.parametrize("memory_map", [False, True])
-def test_pyarrow_reads(tables: Dataset, memory_map: bool) -> None:  # noqa: FBT001 - a parameter of pyarrow
+def test_pyarrow_reads(tables: Dataset, memory_map: bool) -> None:
     """A Parquet file reads whole, and by single columns and row groups."""
     parquet = pytest.importorskip("pyarrow.parquet")
     path = tables.mount / "rows.parquet"

@@ -22,11 +22,13 @@ IMAGES = 300
 def test_mmap(dataset: Dataset) -> None:
     """A mapped file is the source's, searched, sliced and hashed."""
     expected = (dataset.source / "large.bin").read_bytes()
-    with (dataset.mount / "large.bin").open("rb") as file:
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as shown:
-            assert shown.find(expected[7_654_321:7_654_361]) == 7_654_321
-            assert shown[-77:] == expected[-77:]
-            assert hashlib.sha256(shown).digest() == hashlib.sha256(expected).digest()
+    with (
+        (dataset.mount / "large.bin").open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as shown,
+    ):
+        assert shown.find(expected[7_654_321:7_654_361]) == 7_654_321
+        assert shown[-77:] == expected[-77:]
+        assert hashlib.sha256(shown).digest() == hashlib.sha256(expected).digest()
 
 
 def test_numpy_memmap(local: Dataset) -> None:

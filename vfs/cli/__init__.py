@@ -44,7 +44,7 @@ def headrace(ctx: click.Context, *, verbose: bool) -> None:
         stream=sys.stderr,
     )
     for name in TELL_TALES:
-        logging.getLogger(name).setLevel(logging.INFO)
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
 def main() -> None:

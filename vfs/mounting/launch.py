@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vfs.errors import MountError
 from vfs.mounting.spec import MountSpec
-from vfs.mounting.state import log_path
+from vfs.mounting.state import forget_state, log_path
 
 READY_SECONDS = 120
 
@@ -46,6 +46,7 @@ def supervised_apart(mountpoint: Path) -> Iterator[Serve]:
         if process.returncode is None:
             process.kill()
             process.wait()
+            forget_state(mountpoint)
 
 
 def _hand_over(process: subprocess.Popen[bytes], spec: MountSpec, announcement: str) -> None:
