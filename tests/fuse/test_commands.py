@@ -134,6 +134,17 @@ def test_credentials_that_are_wrong(
     assert "not-the-secret-key" not in message
 
 
+def test_a_snapshot_of_another_source(node: Node, tmp_path: Path, mountpoint: Path) -> None:
+    """A repository shows its snapshots' own source only: keys in them mean objects of that one."""
+    mine, other, repository = (tmp_path / name for name in ("mine", "other", "repository"))
+    for directory in (mine, other):
+        directory.mkdir()
+        (directory / "file").touch()
+    node.snapshot(mine, "--repo", repository)
+    line = refusal(node, "mount", other, mountpoint, "--repo", repository)
+    assert f"is of file://{mine}: publish file://{other} to mount it" in line
+
+
 def test_unmounting_what_is_not_mounted(node: Node, mountpoint: Path) -> None:
     """It is said; a directory that does not even exist is no other case."""
     for path in (mountpoint, node.directory / "absent"):

@@ -19,6 +19,7 @@ import trio
 from cachesvc.client import CacheClient
 from cachesvc.errors import HeadraceError
 from cachesvc.spawn import ensure_service
+from vfs.errors import ManifestForeignError
 from vfs.manifest.tree import Tree
 from vfs.mounting.spec import MountSpec
 from vfs.mounting.status import first_error, say
@@ -67,7 +68,13 @@ class Worker:
         manifest = CachedManifest(
             client, REPOSITORY, spec.repository.root, spec.snapshot_id, spec.manifest_size
         )
-        return MountedSnapshots({0: await Tree.open(manifest, spec.snapshot_id)})
+        tree = await Tree.open(manifest, spec.snapshot_id)
+        if tree.superblock.source != spec.source.root:
+            raise ManifestForeignError(
+                f"snapshot {spec.snapshot_id} in {spec.repository.root} is of "
+                f"{tree.superblock.source}: publish {spec.source.root} to mount it"
+            )
+        return MountedSnapshots({0: tree})
 
     async def _serve(self, client: CacheClient, mounted: MountedSnapshots) -> None:
         spec = self._spec

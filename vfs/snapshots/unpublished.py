@@ -19,9 +19,12 @@ async def published_snapshot(dataset: Dataset) -> StoredSnapshot | None:
     """Return the snapshot that *dataset* names; None when it names none and was never published."""
     async with opened(dataset.repository) as store:
         repository = Repository(store)
-        if dataset.snapshot is None and await repository.ref(DEFAULT_REF) is None:
+        if dataset.snapshot is not None:
+            return await repository.find(dataset.snapshot)
+        stored = await repository.ref(DEFAULT_REF)
+        if stored is None:
             return None
-        return await repository.find(dataset.snapshot_or_default)
+        return StoredSnapshot(stored.ref.snapshot_id, stored.ref.manifest_size)
 
 
 async def private_snapshot(
