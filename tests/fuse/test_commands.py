@@ -106,14 +106,17 @@ def test_a_repository_that_is_missing(node: Node, published: Path, mountpoint: P
     assert "/nonexistent/repo" in message
 
 
-def test_a_manifest_that_is_damaged(node: Node, published: Path, mountpoint: Path) -> None:
-    """A snapshot whose first bytes are damaged is refused, never mounted."""
+@pytest.mark.parametrize("where", [(), ("--foreground",)])
+def test_a_manifest_that_is_damaged(
+    node: Node, published: Path, mountpoint: Path, where: tuple[str, ...]
+) -> None:
+    """A snapshot whose first bytes are damaged is refused in one line, never mounted."""
     (manifest,) = (published / ".headrace" / "snapshots").iterdir()
     content = bytearray(manifest.read_bytes())
     content[20] ^= 1
     manifest.chmod(0o644)
     manifest.write_bytes(content)
-    refusal(node, "mount", published, mountpoint)
+    refusal(node, "mount", *where, published, mountpoint)
 
 
 def test_a_bucket_that_is_missing(node: Node, mountpoint: Path, s3_server: SeaweedServer) -> None:

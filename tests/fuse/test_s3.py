@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import time
@@ -156,3 +157,30 @@ def test_a_store_that_hangs(faulty: Faulty) -> None:
         assert time.monotonic() - begin < 10
     faulty.proxy.heal()
     assert (faulty.mount / "plain").read_bytes() == b"hello\n"
+
+
+def test_a_renewal_that_hangs(
+    s3_node: Node, s3_proxy: FaultProxy, s3_url: str, tmp_path: Path
+) -> None:
+    """Looking credentials up again counts as waiting for the store: it ends with the deadline."""
+    environment = s3_node.environment
+    key, secret = environment.pop("AWS_ACCESS_KEY_ID"), environment.pop("AWS_SECRET_ACCESS_KEY")
+    answer = {"Version": 1, "AccessKeyId": key, "SecretAccessKey": secret}
+    program, hang = tmp_path / "program", tmp_path / "hang"
+    program.write_text(
+        f"#!/bin/sh\nwhile [ -e {hang} ]; do sleep 0.1; done\necho '{json.dumps(answer)}'\n"
+    )
+    program.chmod(0o700)
+    config = tmp_path / "config"
+    config.write_text(f"[default]\ncredential_process = {program}\n")
+    environment |= {"AWS_CONFIG_FILE": str(config), "AWS_ENDPOINT_URL": s3_proxy.endpoint}
+    s3_node.snapshot(s3_url)
+    mount = s3_node.mount(s3_url, "--deadline", "0.5")
+    hang.touch()
+    s3_proxy.inject(Status(400, "ExpiredToken"), part="/plain")
+    with ThreadPoolExecutor(1) as thread:
+        reading = thread.submit(errno_of_reading, mount / "plain")
+        try:
+            assert reading.result(timeout=12) == errno.EIO
+        finally:
+            hang.unlink()

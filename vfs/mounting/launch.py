@@ -14,6 +14,7 @@ from pathlib import Path
 from vfs.errors import MountError
 from vfs.mounting.spec import MountSpec
 from vfs.mounting.state import forget_state, log_path
+from vfs.mounting.status import first_error
 
 READY_SECONDS = 120
 
@@ -90,6 +91,9 @@ def supervised_here(_mountpoint: Path) -> Iterator[Serve]:
     from vfs.mounting.supervisor import Supervisor  # noqa: PLC0415
 
     def serve(spec: MountSpec, announcement: str) -> None:
-        trio.run(Supervisor(spec).run, partial(print, announcement, flush=True))
+        try:
+            trio.run(Supervisor(spec).run, partial(print, announcement, flush=True))
+        except ExceptionGroup as group:
+            raise first_error(group) from group
 
     yield serve

@@ -54,7 +54,7 @@ class Worker:
             spec.cache.directory,
             [spec.source, spec.repository],
             ensure=partial(anyio.to_thread.run_sync, ensure_service, spec.cache),
-            renew=partial(anyio.to_thread.run_sync, spec.renewed_origins),
+            renew=partial(anyio.to_thread.run_sync, spec.renewed_origins, abandon_on_cancel=True),
             deadline_seconds=spec.deadline_seconds,
         )
         async with trio.open_nursery() as nursery:
