@@ -24,6 +24,7 @@ from cachesvc.errors import (
     ObjectMissingError,
     StoreUnavailableError,
     UsageError,
+    first_error,
 )
 from cachesvc.objectstore.fsspec_options import decoded
 from cachesvc.objectstore.keys import checked_key
@@ -127,7 +128,7 @@ class FsspecStore:
                     if entry.get("size") is None:
                         tasks.start_soon(ask, key)
         except ExceptionGroup as group:
-            raise group.exceptions[0] from group
+            raise first_error(group) from group
         return [asked.get(key) or _info(key, entry) for key, entry in listed]
 
     def _full(self, key: str) -> str:

@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+from cachesvc.errors import first_error
 from vfs.errors import MountError
 from vfs.mounting.spec import MountSpec
 from vfs.mounting.state import forget_state, log_path
-from vfs.mounting.status import first_error
 
 READY_SECONDS = 120
 

@@ -11,10 +11,3 @@ def say(status: dict[str, Any]) -> None:
     """Write the line and let go of the pipe: who waits for it must not wait for our end."""
     os.write(1, json.dumps(status).encode() + b"\n")
     os.dup2(2, 1)
-
-
-def first_error(error: BaseException) -> BaseException:
-    """Return the first single exception inside nested groups."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -18,13 +18,13 @@ from functools import partial
 
 import trio
 
-from cachesvc.errors import HeadraceError
+from cachesvc.errors import HeadraceError, first_error
 from vfs.errors import MountError
 from vfs.mounting.mount import MountOptions, mount, set_read_ahead, unmount
 from vfs.mounting.mountinfo import mounted_at
 from vfs.mounting.spec import MountSpec
 from vfs.mounting.state import MountState, forget_state, load_state, save_state
-from vfs.mounting.status import first_error, say
+from vfs.mounting.status import say
 from vfs.serving import protocol
 
 log = logging.getLogger(__name__)

@@ -17,12 +17,12 @@ import pyfuse3
 import trio
 
 from cachesvc.client import CacheClient
-from cachesvc.errors import HeadraceError
+from cachesvc.errors import HeadraceError, first_error
 from cachesvc.spawn import ensure_service
 from vfs.errors import ManifestForeignError
 from vfs.manifest.tree import Tree
 from vfs.mounting.spec import MountSpec
-from vfs.mounting.status import first_error, say
+from vfs.mounting.status import say
 from vfs.serving.attributes import AttributeReader
 from vfs.serving.channel import Channel, pyfuse3_pair
 from vfs.serving.errno import errno_of

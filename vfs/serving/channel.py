@@ -7,6 +7,7 @@ connection without blocking each other. Nothing is kept from one request to the 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -25,6 +26,7 @@ REQUESTS_PER_TURN = 32
 """After so many requests in a row other tasks get their turn."""
 REPLY_BUFFER_SIZE = 256 * 1024
 """pyfuse3's largest reply is a directory listing of READDIR_SIZE_MAX."""
+IOV_MAX = os.sysconf("SC_IOV_MAX")
 READ_TURN_ERRORS = frozenset({errno.EINTR, errno.ENOENT})
 """read(2) of /dev/fuse: try again. ENOENT: the request was taken back before it was read."""
 LATE_REPLY_ERRORS = frozenset({errno.ENOENT, errno.ENODEV})
@@ -160,11 +162,16 @@ class Channel:
             self._write([memoryview(reply)[:size]])
 
     def _write(self, buffers: Buffers) -> None:
+        """Write a reply, whose head comes first; one that the kernel refuses becomes EIO."""
         try:
-            os.writev(self._connection, buffers)
+            os.writev(self._connection, buffers if len(buffers) <= IOV_MAX else [b"".join(buffers)])
         except OSError as error:
-            level = logging.DEBUG if error.errno in LATE_REPLY_ERRORS else logging.ERROR
-            log.log(level, "the kernel did not take a reply of %d buffers: %s", len(buffers), error)
+            if error.errno in LATE_REPLY_ERRORS:
+                log.debug("late reply: %s", error)
+                return
+            log.error("the kernel did not take a reply of %d buffers: %s", len(buffers), error)
+            with contextlib.suppress(OSError):
+                os.write(self._connection, protocol.refusal_of(buffers[0]))
 
 
 def pyfuse3_pair() -> tuple[socket.socket, socket.socket]:

@@ -6,6 +6,7 @@ Everything else is pyfuse3's. The layouts are those of Linux's include/uapi/linu
 
 from __future__ import annotations
 
+import errno
 import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
@@ -180,9 +181,14 @@ def reply_header(unique: int, size: int) -> bytes:
     return OUT_HEADER.pack(OUT_HEADER.size + size, 0, unique)
 
 
-def error_reply(unique: int, errno: int) -> bytes:
-    """Return the whole reply that fails a request with *errno* (a positive number)."""
-    return OUT_HEADER.pack(OUT_HEADER.size, -errno, unique)
+def error_reply(unique: int, code: int) -> bytes:
+    """Return the whole reply that fails a request with the errno *code* (a positive number)."""
+    return OUT_HEADER.pack(OUT_HEADER.size, -code, unique)
+
+
+def refusal_of(reply: bytes | memoryview) -> bytes:
+    """Return the reply that fails with EIO the request which *reply* was for."""
+    return error_reply(OUT_HEADER.unpack_from(reply)[2], errno.EIO)
 
 
 def init_reply(request: bytes, max_readahead: int) -> bytes:
