@@ -19,6 +19,7 @@ from functools import partial
 import trio
 
 from cachesvc.errors import HeadraceError, first_error
+from cachesvc.logs import log_to_stderr
 from vfs.errors import MountError
 from vfs.mounting.mount import MountOptions, mount, set_read_ahead, unmount
 from vfs.mounting.mountinfo import mounted_at
@@ -216,9 +217,7 @@ def worker_order(spec: MountSpec, init: bytes) -> bytes:
 
 def main() -> None:
     """Serve the spec on standard input; say on standard output when it is ready or why not."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s supervisor[%(process)d]: %(message)s"
-    )
+    log_to_stderr("supervisor")
     order = sys.stdin.read()
     if not order:  # whoever started it has nothing to mount after all
         return

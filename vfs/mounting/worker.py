@@ -7,7 +7,6 @@ die at any moment.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from functools import partial
@@ -18,6 +17,7 @@ import trio
 
 from cachesvc.client import CacheClient
 from cachesvc.errors import HeadraceError, first_error
+from cachesvc.logs import log_to_stderr
 from cachesvc.spawn import ensure_service
 from vfs.errors import ManifestForeignError
 from vfs.manifest.tree import Tree
@@ -98,9 +98,7 @@ class Worker:
 
 def main() -> None:
     """Read an order from standard input and serve it; exit 0 when the file system was unmounted."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s worker[%(process)d]: %(message)s"
-    )
+    log_to_stderr("worker")
     order = json.loads(sys.stdin.read())
     connection = int(sys.argv[1])
     os.set_inheritable(connection, False)
