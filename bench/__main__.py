@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from bench.demo import ending_cleanly_on_signals
 from bench.report import Report
 from bench.scenarios import chaos, memory, read, startup
 
@@ -87,8 +88,11 @@ def parse_sizes(text: str) -> list[int]:
 
 @contextmanager
 def scratch_directory() -> Iterator[Path]:
-    """Make a directory for all that a scenario writes; it is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-", ignore_cleanup_errors=True) as path:
+    """Make a directory for all that a scenario writes; it is gone afterwards, also when killed."""
+    with (
+        ending_cleanly_on_signals(),
+        tempfile.TemporaryDirectory(prefix="headrace-bench-", ignore_cleanup_errors=True) as path,
+    ):
         yield Path(path).resolve()
 
 

@@ -16,6 +16,7 @@ import anyio
 from cachesvc.config import CacheConfig
 from cachesvc.errors import HeadraceError
 from cachesvc.lock import ServiceLock
+from cachesvc.logs import log_to_stderr
 from cachesvc.service import CacheService
 from cachesvc.spawn import READY, config_from_json
 from cachesvc.store.marker import crash_log_path
@@ -27,9 +28,7 @@ def main() -> int:
     starter = int(sys.argv[2]) if len(sys.argv) > 2 else None
     if starter is not None and _detached():
         return 0
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    log_to_stderr("cachesvc")
     # A line for each retry and response; what matters comes as an error of ours.
     logging.getLogger("botocore").setLevel(logging.WARNING)
     try:

@@ -27,6 +27,12 @@ class HeadraceError(Exception):
     """Something went wrong that a person can read about in one line."""
 
 
+def first_error(group: BaseExceptionGroup[Exception]) -> Exception:
+    """Return the first single exception inside nested groups: one is enough to tell."""
+    error = group.exceptions[0]
+    return first_error(error) if isinstance(error, BaseExceptionGroup) else error
+
+
 class UsageError(HeadraceError):
     """The person asked for something that makes no sense."""
 

@@ -143,17 +143,17 @@ class Node:
 
     def close(self) -> None:
         """Take down everything in whatever state a test left it, and remove the directory."""
-        pids = self._pids()
-        for pid in pids:
+        for pid in self._pids():
             os.kill(pid, signal.SIGCONT)
         for mountpoint in self.mountpoints():
             unmount(mountpoint, lazy=True)
-        for pid in pids:
-            _stop(pid)
+        while pids := self._pids():  # a worker that still lives starts the cache service again
+            for pid in pids:
+                _stop(pid)
         shutil.rmtree(self.directory)
 
     def mountpoints(self) -> list[Path]:
-        """Return where something is mounted, the topmost first."""
+        """Return what is mounted below this machine's directory, the topmost first."""
         mounts = [info.mountpoint for info in reversed(mount_table())]
         return [path for path in mounts if path.is_relative_to(self.directory)]
 

@@ -6,8 +6,10 @@ each read, and they know no conditional write, so refs cannot lie here.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from cachesvc.errors import (
     ObjectMissingError,
     StoreUnavailableError,
     UsageError,
+    first_error,
 )
 from cachesvc.objectstore.fsspec_options import decoded
 from cachesvc.objectstore.keys import checked_key
@@ -32,7 +35,7 @@ from cachesvc.objectstore.protocol import Condition, ObjectInfo
 LIST_BATCH = 1000
 THREADS = 32
 VERSION_FIELDS = ("etag", "ETag", "generation", "md5Hash", "content_md5", "blob_id", "checksum")
-TIME_FIELDS = ("mtime", "LastModified", "last_modified", "updated", "created")
+TIME_FIELDS = ("mtime", "LastModified", "Last-Modified", "last_modified", "updated", "created")
 
 
 class FsspecStore:
@@ -82,13 +85,12 @@ class FsspecStore:
         above = prefix.rpartition("/")[0]
         where = f"{self._path}/{above}" if above else self._path
         found = await self._call(prefix, "find", where, detail=True)
-        infos = [
-            _info(path[len(self._path) :].lstrip("/"), entry)
-            for path, entry in sorted(found.items())
-            if path[len(self._path) :].lstrip("/").startswith(prefix)
+        entries = [
+            (path[len(self._path) :].lstrip("/"), entry) for path, entry in sorted(found.items())
         ]
-        for start in range(0, len(infos), LIST_BATCH):
-            yield infos[start : start + LIST_BATCH]
+        listed = [(key, entry) for key, entry in entries if key.startswith(prefix)]
+        for start in range(0, len(listed), LIST_BATCH):
+            yield await self._infos(listed[start : start + LIST_BATCH])
 
     async def put(self, key: str, data: bytes) -> None:
         """Write a small object, whatever was there."""
@@ -110,6 +112,24 @@ class FsspecStore:
         session = getattr(self._fs, "_session", None)
         if session is not None:
             await session.close()
+
+    async def _infos(self, listed: Sequence[tuple[str, Mapping[str, Any]]]) -> Sequence[ObjectInfo]:
+        """Return what a listing says; where it tells no sizes (HTTP), each object is asked for."""
+        asked: dict[str, ObjectInfo] = {}
+        limit = anyio.Semaphore(THREADS)
+
+        async def ask(key: str) -> None:
+            async with limit:
+                asked[key] = await self.head(key)
+
+        try:
+            async with anyio.create_task_group() as tasks:
+                for key, entry in listed:
+                    if entry.get("size") is None:
+                        tasks.start_soon(ask, key)
+        except ExceptionGroup as group:
+            raise first_error(group) from group
+        return [asked.get(key) or _info(key, entry) for key, entry in listed]
 
     def _full(self, key: str) -> str:
         return f"{self._path}/{checked_key(key, self._root)}"
@@ -159,9 +179,12 @@ def _filesystem(origin: Origin) -> Any:  # noqa: ANN401 - fsspec is untyped
 
 def _info(key: str, found: Mapping[str, Any]) -> ObjectInfo:
     mtime_ns = next((_nanoseconds(found[name]) for name in TIME_FIELDS if found.get(name)), 0)
+    if found.get("size") is None:
+        message = f"{key}: the store does not tell its size, so it cannot be shown as a file"
+        raise UsageError(message)
     named = (str(found[name]) for name in VERSION_FIELDS if found.get(name))
     version = next(named, str(mtime_ns) if mtime_ns else None)
-    return ObjectInfo(key, int(found.get("size") or 0), version, mtime_ns)
+    return ObjectInfo(key, int(found["size"]), version, mtime_ns)
 
 
 def _nanoseconds(moment: object) -> int:
@@ -171,6 +194,14 @@ def _nanoseconds(moment: object) -> int:
         case int() | float():
             return round(moment * 1e6) * 1000
         case str():
-            return _nanoseconds(datetime.fromisoformat(moment))
+            return _nanoseconds(_parsed(moment))
         case _:
             return 0
+
+
+def _parsed(text: str) -> datetime | None:
+    """Return a time as ISO 8601 or HTTP writes it; None for anything else."""
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        with contextlib.suppress(ValueError):
+            return parse(text)
+    return None

@@ -6,10 +6,14 @@ import shutil
 import uuid
 from pathlib import Path
 
-from cachesvc.store.slab import SlabClass
+from cachesvc.errors import CacheUnusableError
+from cachesvc.store.slab import CLASSES, SlabClass
 
 GENERATION_KEY = b"generation"
 """Where each environment of slabs names the generation of the index that it belongs to."""
+
+OWN_NAMES = frozenset({"index", *(slabs.name for slabs in CLASSES)})
+"""What the folder of all environments may hold."""
 
 _TRASH = "trash-"
 
@@ -35,9 +39,23 @@ def data_file(environment: Path) -> Path:
 
 
 def wipe(directory: Path) -> None:
-    """Throw the environments away, all at once by a rename. Readers keep what they opened."""
+    """Throw the environments away, all at once by a rename. Readers keep what they opened.
+
+    Raises CacheUnusableError where somebody's own files lie in their place.
+    """
     if store_path(directory).exists():
+        _require_ours(store_path(directory))
         throw_away(directory, store_path(directory))
+
+
+def _require_ours(store: Path) -> None:
+    """Refuse a folder with anything in it that no cache makes."""
+    foreign = sorted({path.name for path in store.iterdir()} - OWN_NAMES)
+    if foreign:
+        raise CacheUnusableError(
+            f"{store} holds {foreign[0]!r}, which is no cache's: name another directory with "
+            "--cache-dir or HEADRACE_CACHE_DIR"
+        )
 
 
 def throw_away(directory: Path, path: Path) -> None:
@@ -54,7 +72,7 @@ def trash_path(directory: Path) -> Path:
 
 def empty_trash(directory: Path) -> None:
     """Delete what was thrown away, also by a run that did not live to delete it."""
-    for path in directory.glob(f"{_TRASH}*"):
+    for path in directory.glob(_TRASH + "[0-9a-f]" * 32):
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -92,6 +92,6 @@ async def _play(
     client = cache_client(spec)
     async with trio.open_nursery() as nursery:
         await nursery.start(client.run)
-        opener = partial(open_cached, client, spec.repository.root)
+        opener = partial(open_cached, client, spec.source.root, spec.repository.root)
         await steps(Switch(epochs, connection, opener), found)
         nursery.cancel_scope.cancel()

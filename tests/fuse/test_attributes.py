@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -13,6 +14,8 @@ import pytest
 from tests.fuse.gallery import BIG_SIZE, HUGE_SIZE, Gallery
 from tests.node import Node
 from vfs.mounting.mountinfo import mounted_at
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 SNAPSHOT, OBJECT, ETAG, CACHED = (
     f"user.headrace.{name}" for name in ("snapshot", "object", "etag", "cached_bytes")
@@ -80,7 +83,9 @@ def test_blocks_are_the_size(gallery: Gallery) -> None:
 
 
 def test_a_file_system_that_is_full_and_read_only(gallery: Gallery) -> None:
-    """statvfs(3) shows the snapshot's bytes and inodes, nothing free, ST_RDONLY and NAME_MAX 255."""
+    """statvfs(3) shows the snapshot's bytes and inodes, nothing free, ST_RDONLY and NAME_MAX
+    255.
+    """
     shown = os.statvfs(gallery.mount)
     sizes = [(gallery.source / path).lstat() for path in few_files(gallery.source)]
     total = sum(each.st_size for each in sizes if stat.S_ISREG(each.st_mode))
@@ -92,7 +97,9 @@ def test_a_file_system_that_is_full_and_read_only(gallery: Gallery) -> None:
 
 
 def test_the_mount_table_tells_the_source(gallery: Gallery) -> None:
-    """The mount table shows type `fuse.headrace` and the source, so `df` and `findmnt` tell them."""
+    """The mount table shows type `fuse.headrace` and the source, so `df` and `findmnt` tell
+    them.
+    """
     info = mounted_at(gallery.mount)
     assert info is not None
     assert (info.filesystem, info.source) == ("fuse.headrace", f"headrace:file://{gallery.source}")
@@ -136,11 +143,15 @@ def test_symlinks_have_no_attributes(gallery: Gallery) -> None:
 
 
 def test_attributes_that_are_not_there(gallery: Gallery) -> None:
-    """Any other extended attribute is ENODATA; a buffer that is too small for one is ERANGE."""
+    """Any other extended attribute is ENODATA, and a buffer that is too small for one is ERANGE."""
     for name in ("user.other", "security.capability", "user.headrace.nothing"):
         with pytest.raises(OSError, match="plain") as caught:
             os.getxattr(gallery.mount / "plain", name)
         assert caught.value.errno == errno.ENODATA
+    path = os.fsencode(gallery.mount / "plain")
+    buffer = ctypes.create_string_buffer(3)
+    assert _libc.getxattr(path, SNAPSHOT.encode(), buffer, 3) == -1
+    assert ctypes.get_errno() == errno.ERANGE
 
 
 def test_cached_bytes_grow_by_reading_only(node: Node, source: Path) -> None:

@@ -1,4 +1,4 @@
-"""`headrace mount`, `umount` and `list` as a person meets them, above all when they cannot do it."""
+"""`headrace mount`, `umount` and `list` as a person meets them, above all when they refuse."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_mountpoint_that_is_taken(node: Node, published: Path) -> None:
 
 
 def test_a_mountpoint_that_is_not_empty(node: Node, published: Path, mountpoint: Path) -> None:
-    """What a mountpoint holds is hidden while something is mounted there, and unharmed afterwards."""
+    """What a mountpoint holds is hidden while something is mounted there, and then is back."""
     (mountpoint / "hidden").write_bytes(b"still here")
     node.run("mount", published, mountpoint)
     assert os.listdir(mountpoint) == ["file"]
@@ -106,14 +106,17 @@ def test_a_repository_that_is_missing(node: Node, published: Path, mountpoint: P
     assert "/nonexistent/repo" in message
 
 
-def test_a_manifest_that_is_damaged(node: Node, published: Path, mountpoint: Path) -> None:
-    """A snapshot whose first bytes are damaged is refused, never mounted."""
+@pytest.mark.parametrize("where", [(), ("--foreground",)])
+def test_a_manifest_that_is_damaged(
+    node: Node, published: Path, mountpoint: Path, where: tuple[str, ...]
+) -> None:
+    """A snapshot whose first bytes are damaged is refused in one line, never mounted."""
     (manifest,) = (published / ".headrace" / "snapshots").iterdir()
     content = bytearray(manifest.read_bytes())
     content[20] ^= 1
     manifest.chmod(0o644)
     manifest.write_bytes(content)
-    refusal(node, "mount", published, mountpoint)
+    refusal(node, "mount", *where, published, mountpoint)
 
 
 def test_a_bucket_that_is_missing(node: Node, mountpoint: Path, s3_server: SeaweedServer) -> None:
@@ -132,6 +135,17 @@ def test_credentials_that_are_wrong(
     message = refusal(node, "mount", s3_url, mountpoint)
     assert s3_server.bucket in message
     assert "not-the-secret-key" not in message
+
+
+def test_a_snapshot_of_another_source(node: Node, tmp_path: Path, mountpoint: Path) -> None:
+    """A repository shows its snapshots' own source only: keys in them mean objects of that one."""
+    mine, other, repository = (tmp_path / name for name in ("mine", "other", "repository"))
+    for directory in (mine, other):
+        directory.mkdir()
+        (directory / "file").touch()
+    node.snapshot(mine, "--repo", repository)
+    line = refusal(node, "mount", other, mountpoint, "--repo", repository)
+    assert f"is of file://{mine}: publish file://{other} to mount it" in line
 
 
 def test_unmounting_what_is_not_mounted(node: Node, mountpoint: Path) -> None:
@@ -180,7 +194,7 @@ def test_wrong_use(node: Node, words: list[str]) -> None:
 
 
 def test_list_tells_all_there_is_to_know(gallery: Gallery) -> None:
-    """`list --json` names mountpoint, source, ref, snapshot, epoch, processes and cache directory."""
+    """`list --json` names mountpoint, source, ref, snapshot, epoch, processes and cache."""
     (row,) = json.loads(gallery.node.run("list", "--json").stdout)
     pids = [row.pop(role) for role in ("supervisor", "keeper", "cachesvc")]
     pids += row.pop("workers")
@@ -216,7 +230,7 @@ def test_in_the_foreground(node: Node, published: Path, mountpoint: Path) -> Non
 
 
 def test_a_mount_that_somebody_else_took_off(node: Node, published: Path) -> None:
-    """`umount(8)` or `fusermount3 -u` end the processes just as well, and `list` forgets the mount."""
+    """`fusermount3 -u` ends the processes just as well, and `list` forgets the mount."""
     mount = node.mount(published)
-    subprocess.run(["umount", mount], check=True)
+    subprocess.run(["fusermount3", "-u", mount], check=True)
     wait_until(lambda: node.mounts() == [])

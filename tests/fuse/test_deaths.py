@@ -46,7 +46,9 @@ def read_while(path: Path, disturb: Callable[[], object]) -> bytes:
 
 @contextmanager
 def blocked_read(node: Node, path: Path) -> Iterator[Future[bytes]]:
-    """Begin to read *path*; in the block the cache service stands still and the read waits for it."""
+    """Begin to read *path*; in the block the cache service stands still and the read waits
+    for it.
+    """
     threads: list[int] = []
 
     def read() -> bytes:
@@ -117,7 +119,9 @@ def test_a_supervisor_that_is_told_to_stop(node: Node, source: Path, data: bytes
 
 
 def test_a_supervisor_that_is_killed(node: Node, source: Path, data: bytes) -> None:
-    """When the supervisor is killed its workers serve on, and `headrace umount` ends them as ever."""
+    """When the supervisor is killed its workers serve on, and `headrace umount` ends them as
+    ever.
+    """
     mount = node.mount(source)
     node.kill("supervisor")
     assert (mount / "big").read_bytes() == data
@@ -138,8 +142,8 @@ def test_a_reader_can_be_killed(node: Node, source: Path, data: bytes) -> None:
 
 
 def test_unmounting_under_a_reader(node: Node, source: Path, data: bytes) -> None:
-    """`umount --lazy` hides a mount at once; who has a file open reads on, and with the last one the
-    processes end.
+    """`umount --lazy` hides a mount at once; who has a file open reads on, and with the last one
+    the processes end.
     """
     mount = node.mount(source)
     pids = node.processes()

@@ -85,11 +85,11 @@ def test_mapped_memory(gallery: Gallery, big: bytes) -> None:
 def test_direct_reads(gallery: Gallery) -> None:
     """O_DIRECT reads give the same bytes, past the kernel's page cache."""
     expected = (gallery.source / "again").read_bytes()
-    with opened(gallery.mount / "again", os.O_RDONLY | os.O_DIRECT) as file:
-        with mmap.mmap(-1, 3 << 20) as buffer:
-            for offset in (0, 7 * PAGE, 4 << 20, (8 << 20) - PAGE, (BIG_SIZE // PAGE) * PAGE):
-                count = os.preadv(file, [buffer], offset)
-                assert buffer[:count] == expected[offset : offset + (3 << 20)]
+    flags = os.O_RDONLY | os.O_DIRECT
+    with opened(gallery.mount / "again", flags) as file, mmap.mmap(-1, 3 << 20) as buffer:
+        for offset in (0, 7 * PAGE, 4 << 20, (8 << 20) - PAGE, (BIG_SIZE // PAGE) * PAGE):
+            count = os.preadv(file, [buffer], offset)
+            assert buffer[:count] == expected[offset : offset + (3 << 20)]
 
 
 def test_sendfile_and_splice(gallery: Gallery, big: bytes) -> None:

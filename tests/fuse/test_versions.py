@@ -33,7 +33,9 @@ def test_a_mount_keeps_its_snapshot(node: Node, source: Path) -> None:
 
 
 def test_a_version_by_its_name(node: Node, source: Path) -> None:
-    """A snapshot is mounted by its ref, by its id, or by the start of its id; with no name by main."""
+    """A snapshot is mounted by its ref, by its id, or by the start of its id; with no name by
+    main.
+    """
     (source / "first").touch()
     first = node.snapshot(source, "--ref", "v1")
     (source / "second").touch()
@@ -45,8 +47,9 @@ def test_a_version_by_its_name(node: Node, source: Path) -> None:
 
 @pytest.mark.parametrize("change", ["rewritten", "deleted", "truncated"])
 def test_a_local_file_that_changed(node: Node, source: Path, change: str) -> None:
-    """A file whose object was changed or deleted after the snapshot is ESTALE where its bytes are not
-    on the node yet: a reader never gets bytes of another version. What is on the node stays readable.
+    """A file whose object was changed or deleted after the snapshot is ESTALE where its bytes are
+    not on the node yet: a reader never gets bytes of another version. What is on the node stays
+    readable.
     """
     for name in ("seen", "unseen"):
         (source / name).write_bytes(b"version 1")
@@ -84,8 +87,8 @@ def test_wrong_bytes_are_not_served(node: Node, source: Path) -> None:
 
 
 def test_a_source_that_was_never_published(node: Node, source: Path) -> None:
-    """A source that was never published is scanned for the one mount: nothing is written into it, the
-    command says how to publish, and the next mount shows what is there then.
+    """A source that was never published is scanned for the one mount: nothing is written into it,
+    the command says how to publish, and the next mount shows what is there then.
     """
     (source / "file").write_bytes(b"as it was")
     mount = node.directory / "mnt"

@@ -11,6 +11,8 @@ import click
 from cachesvc.errors import HeadraceError, UsageError
 
 COMMAND_GROUP = "headrace.commands"
+TELL_TALES = ("aiobotocore", "aiohttp", "botocore", "urllib3")
+"""Libraries whose debug messages hold signatures and session tokens."""
 
 
 class EntryPointGroup(click.Group):
@@ -41,6 +43,8 @@ def headrace(ctx: click.Context, *, verbose: bool) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    for name in TELL_TALES:
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
 def main() -> None:
@@ -48,8 +52,15 @@ def main() -> None:
     verbose = any(word in {"-v", "--verbose"} for word in sys.argv[1:])
     try:
         headrace(standalone_mode=True)
-    except HeadraceError as error:
+    except Exception as error:
         if verbose:
             raise
-        click.echo(f"headrace: {error}", err=True)
+        click.echo(f"headrace: {explanation(error)}", err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+def explanation(error: Exception) -> str:
+    """Return the one line that a person reads of *error*."""
+    if isinstance(error, HeadraceError):
+        return str(error)
+    return f"unexpected {type(error).__name__}: {error}; 'headrace -v' shows where"

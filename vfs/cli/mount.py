@@ -18,6 +18,7 @@ from vfs.cli.progress import shown_progress
 from vfs.mounting.launch import launch, stay
 from vfs.mounting.mount import check_mountpoint, resolve_mountpoint
 from vfs.mounting.spec import DEFAULT_READ_AHEAD_KIB, MountSpec
+from vfs.mounting.state import all_states
 from vfs.snapshots.dataset import Dataset, DatasetRequest
 from vfs.snapshots.repository import StoredSnapshot
 from vfs.snapshots.unpublished import private_snapshot, published_snapshot
@@ -133,5 +134,6 @@ def choose_snapshot(dataset: Dataset, cache: CacheConfig) -> tuple[Dataset, Stor
         "'headrace snapshot SOURCE' does that once for everybody.",
         err=True,
     )
+    in_use = {snapshot for state in all_states() for snapshot in state.snapshots}
     with shown_progress() as progress:
-        return run(private_snapshot, dataset, cache.directory, progress)
+        return run(private_snapshot, dataset, cache.directory, in_use, progress)

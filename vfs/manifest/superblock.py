@@ -17,6 +17,9 @@ PREFIX: Final = struct.Struct("<8sII16s")
 PREFIX_SIZE: Final = PREFIX.size
 SUPERBLOCK_SIZE_LIMIT: Final = 1 << 16
 SNAPSHOT_ID_SIZE: Final = 20
+LEAST_CHUNK_SIZE: Final = 512
+MAX_CHUNK_SIZE: Final = 16 << 20
+"""The bounds of what a cache takes: no manifest makes a reader hold more in memory."""
 _BODY: Final = struct.Struct("<IIqQQQQQ16s20sII")
 _TABLE: Final = struct.Struct("<QQ16s")
 _TABLES_AT: Final = PREFIX.size + _BODY.size
@@ -163,8 +166,10 @@ def _decode_body(data: bytes) -> Superblock:
 
 def _checked(block: Superblock) -> Superblock:
     counted = block.file_count + block.directory_count + block.symlink_count
-    if counted != block.inode_count or block.directory_count == 0 or block.chunk_size == 0:
+    if counted != block.inode_count or block.directory_count == 0:
         raise _damaged("its superblock contradicts itself")
+    if not LEAST_CHUNK_SIZE <= block.chunk_size <= MAX_CHUNK_SIZE:
+        raise _damaged(f"chunks of {block.chunk_size} bytes are not possible")
     return block
 
 

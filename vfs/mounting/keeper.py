@@ -15,6 +15,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
+from cachesvc.logs import log_to_stderr
 from vfs.mounting import wire
 from vfs.mounting.daemon import (
     BUSY,
@@ -149,9 +150,7 @@ def main(starter: int | None = None) -> int:
     """Keep until idle, in the background when told whom to say that it is ready."""
     if starter is not None and detach():
         return 0
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s keeper[%(process)d]: %(message)s"
-    )
+    log_to_stderr("keeper")
     held = lock(KEEPER)
     if held is None:
         tell(starter, BUSY)

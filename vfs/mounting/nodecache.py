@@ -17,6 +17,6 @@ def cache_client(spec: MountSpec) -> CacheClient:
         spec.cache.directory,
         [spec.source, spec.repository],
         ensure=partial(anyio.to_thread.run_sync, ensure_service, spec.cache),
-        renew=partial(anyio.to_thread.run_sync, spec.renewed_origins),
+        renew=partial(anyio.to_thread.run_sync, spec.renewed_origins, abandon_on_cancel=True),
         deadline_seconds=spec.deadline_seconds,
     )

@@ -112,12 +112,13 @@ def forget_state(key: str) -> None:
 
 
 def _load(path: Path) -> MountState | None:
+    """Return what a state file says; one that this version did not write says nothing."""
     try:
         fields: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError):
+        if fields.pop("version", None) != STATE_VERSION:
+            return None
+        fields["snapshots"] = tuple(fields["snapshots"])
+        fields["workers"] = tuple(fields["workers"])
+        return MountState(**fields)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if fields.pop("version", None) != STATE_VERSION:
-        return None
-    fields["snapshots"] = tuple(fields["snapshots"])
-    fields["workers"] = tuple(fields["workers"])
-    return MountState(**fields)

@@ -17,7 +17,8 @@ from functools import partial
 
 import trio
 
-from cachesvc.errors import HeadraceError
+from cachesvc.errors import HeadraceError, first_error
+from cachesvc.logs import log_to_stderr
 from vfs.errors import MountError
 from vfs.mounting import wire
 from vfs.mounting.crew import CrewMember
@@ -217,7 +218,7 @@ class Supervisor:
         try:
             await served.run(is_new=is_new)
         except* HeadraceError as group:
-            served.error = first_error(group)
+            served.error = as_mount_error(first_error(group))
         served.settled.set()
         self._keeping.drop(key)
         os.close(served.mount.connection)
@@ -246,10 +247,8 @@ def _detach(served: ServedMount) -> None:
         log.info("%s", error)
 
 
-def first_error(error: BaseException) -> MountError:
-    """Return the first single error inside nested groups."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+def as_mount_error(error: Exception) -> MountError:
+    """Return what an asker is told of *error*."""
     return error if isinstance(error, MountError) else MountError(str(error))
 
 
@@ -266,9 +265,7 @@ def supervise(listener: socket.socket, held: int, ready: Callable[[], None]) -> 
 
 def main() -> int:
     """Supervise, in the background when told whom to say that it is ready."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s supervisor[%(process)d]: %(message)s"
-    )
+    log_to_stderr("supervisor")
     match sys.argv[1:]:
         case [word, held, listener] if word == TAKE_OVER:
             await_predecessor()

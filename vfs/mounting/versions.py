@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -23,6 +22,7 @@ import anyio
 import trio
 
 from cachesvc.errors import HeadraceError
+from cachesvc.logs import log_to_stderr
 from vfs.errors import MountError
 from vfs.manifest.tree import Tree
 from vfs.mounting.nodecache import cache_client
@@ -119,7 +119,7 @@ async def switch(
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(client.run)
-            opener = partial(open_cached, client, spec.repository.root)
+            opener = partial(open_cached, client, spec.source.root, spec.repository.root)
             one = Switch(epochs, connection, opener)
             await one.catch_up()
             done = await one.to(wanted) if wanted else None
@@ -153,9 +153,7 @@ def _first(error: BaseException) -> BaseException:
 
 def main() -> None:
     """Read an order from standard input, write the answer to standard output."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s checkout[%(process)d]: %(message)s"
-    )
+    log_to_stderr("switch")
     print(json.dumps(obey(json.load(sys.stdin), int(sys.argv[1]))))
 
 

@@ -15,7 +15,7 @@ import pyfuse3
 import trio
 
 from cachesvc.client import CacheClient
-from cachesvc.errors import HeadraceError
+from cachesvc.errors import HeadraceError, first_error
 from vfs.mounting import wire
 from vfs.mounting.nodecache import cache_client
 from vfs.mounting.record import MountRecord
@@ -68,7 +68,9 @@ class Worker:
         spec = self._spec
         path = mount_directory(spec.key) / EPOCHS_FILE
         create_epochs(path, StoredSnapshot(spec.snapshot_id, spec.manifest_size))
-        mounted = MountedSnapshots(Epochs(path), partial(open_cached, client, spec.repository.root))
+        mounted = MountedSnapshots(
+            Epochs(path), partial(open_cached, client, spec.source.root, spec.repository.root)
+        )
         await mounted.current()
         return mounted
 
@@ -109,16 +111,9 @@ def serve(record: MountRecord, connection: int, supervisor: socket.socket) -> in
     try:
         trio.run(worker.run)
     except* HeadraceError as group:
-        error = str(_first_error(group))
+        error = str(first_error(group))
         log.error("%s", error)
         with suppress(OSError):
             wire.send(supervisor, Message("failed", {"error": error}))
         code = 1
     return code
-
-
-def _first_error(error: BaseException) -> BaseException:
-    """Return the first single exception inside nested groups."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

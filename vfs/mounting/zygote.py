@@ -12,6 +12,7 @@ import signal
 import socket
 from pathlib import Path
 
+from cachesvc.logs import log_to_stderr
 from vfs.mounting import wire
 from vfs.mounting.record import MountRecord
 from vfs.mounting.state import log_path
@@ -47,11 +48,7 @@ def _become_worker(order: Message) -> None:
         Path("/proc/self/comm").write_text("headrace-worker")
         record = MountRecord.from_json(order.fields["record"])
         _redirect(log_path(record.key))
-        logging.basicConfig(
-            level=logging.INFO,
-            format="%(asctime)s %(levelname)s worker[%(process)d]: %(message)s",
-            force=True,
-        )
+        log_to_stderr("worker")
         os.environ.update(record.spec.environment)
         connection, supervisor = order.descriptors
         code = serve(record, connection, socket.socket(fileno=supervisor))

@@ -7,6 +7,7 @@ connection without blocking each other. Nothing is kept from one request to the 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -25,6 +26,9 @@ REQUESTS_PER_TURN = 32
 """After so many requests in a row other tasks get their turn."""
 REPLY_BUFFER_SIZE = 256 * 1024
 """pyfuse3's largest reply is a directory listing of READDIR_SIZE_MAX."""
+IOV_MAX = os.sysconf("SC_IOV_MAX")
+QUEUED_REQUESTS = 4096
+"""Look-ups that may wait for pyfuse3, one for each process that looks; then READ waits too."""
 READ_TURN_ERRORS = frozenset({errno.EINTR, errno.ENOENT})
 """read(2) of /dev/fuse: try again. ENOENT: the request was taken back before it was read."""
 LATE_REPLY_ERRORS = frozenset({errno.ENOENT, errno.ENODEV})
@@ -65,6 +69,7 @@ class Channel:
         self._waiting = trio.CancelScope()
         self._retired = False
         self._handed_over = 0
+        self._queue, self._queued = trio.open_memory_channel[bytes](QUEUED_REQUESTS)
         self._answered = trio.Event()
 
     async def initialise(self, init: bytes) -> None:
@@ -76,6 +81,7 @@ class Channel:
         """Serve until the file system is unmounted, or until all is answered after `retire`."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._pump_replies)
+            nursery.start_soon(self._feed_pyfuse3)
             async with trio.open_nursery() as reads:
                 await self._pump_requests(reads)
                 if not self._retired:
@@ -111,22 +117,25 @@ class Channel:
                     if error.errno not in READ_TURN_ERRORS:
                         raise
                 else:
+                    if size == 0:
+                        return
                     await self._accept(bytes(memoryview(self._request)[:size]), nursery)
 
     async def _accept(self, message: bytes, nursery: trio.Nursery) -> None:
         try:
-            await self._dispatch(message, nursery)
+            header = protocol.request_header(message)
         except MalformedRequestError as error:
             log.error("dropped a request: %s", error)
+            return
+        try:
+            await self._dispatch(header, message, nursery)
+        except MalformedRequestError as error:
+            self._fail(header.unique, error)
 
-    async def _dispatch(self, message: bytes, nursery: trio.Nursery) -> None:
-        header = protocol.request_header(message)
+    async def _dispatch(self, header: RequestHeader, message: bytes, nursery: trio.Nursery) -> None:
         match header.opcode:
             case Opcode.READ:
                 self._start_read(header, protocol.read_request(message), nursery)
-            case Opcode.OPEN | Opcode.OPENDIR:
-                # Said once, the kernel stops asking, and re-reads of cached files never leave it.
-                self._write([protocol.error_reply(header.unique, errno.ENOSYS)])
             case Opcode.IOCTL:
                 # Python's open() asks each file whether it is a terminal, and the kernel keeps no
                 # answer: on a re-read of cached files this is the only request there is.
@@ -138,13 +147,23 @@ class Channel:
                 # of the page cache leaves by itself; any other waits no longer than its fetch's
                 # deadline.
                 pass
-            case _:
+            case opcode if opcode in protocol.LEAST_BODY_SIZES:
+                protocol.check_body(header, message)
                 await self._hand_over(message)
+            case _:
+                # OPEN and OPENDIR among them: said once, the kernel stops asking, and re-reads of
+                # cached files never leave it.
+                self._write([protocol.error_reply(header.unique, errno.ENOSYS)])
 
     async def _hand_over(self, message: bytes) -> None:
         """Let pyfuse3 answer a request, with one reply."""
         self._handed_over += 1
-        await self._pair.send(message)
+        await self._queue.send(message)
+
+    async def _feed_pyfuse3(self) -> None:
+        """Pass on what pyfuse3 is to answer, so that no READ waits while its tasks are all busy."""
+        async for message in self._queued:
+            await self._pair.send(message)
 
     def _start_read(
         self, header: RequestHeader, request: ReadRequest, nursery: trio.Nursery
@@ -181,11 +200,16 @@ class Channel:
             self._answered.set()
 
     def _write(self, buffers: Buffers) -> None:
+        """Write a reply, whose head comes first; one that the kernel refuses becomes EIO."""
         try:
-            os.writev(self._connection, buffers)
+            os.writev(self._connection, buffers if len(buffers) <= IOV_MAX else [b"".join(buffers)])
         except OSError as error:
-            level = logging.DEBUG if error.errno in LATE_REPLY_ERRORS else logging.ERROR
-            log.log(level, "the kernel did not take a reply of %d buffers: %s", len(buffers), error)
+            if error.errno in LATE_REPLY_ERRORS:
+                log.debug("late reply: %s", error)
+                return
+            log.error("the kernel did not take a reply of %d buffers: %s", len(buffers), error)
+            with contextlib.suppress(OSError):
+                os.write(self._connection, protocol.refusal_of(buffers[0]))
 
 
 def pyfuse3_pair() -> tuple[socket.socket, socket.socket]:

@@ -5,6 +5,7 @@ What they raise becomes an errno in one place: `replies_errno`.
 
 from __future__ import annotations
 
+import errno
 import functools
 import stat
 from collections.abc import Callable, Coroutine
@@ -86,6 +87,8 @@ class SnapshotOperations(pyfuse3.Operations):
         ctx: RequestContext,
     ) -> EntryAttributes:
         """Find *name* in a directory; a known absence is remembered by the kernel as well."""
+        if len(name) > NAME_MAX:
+            raise pyfuse3.FUSEError(errno.ENAMETOOLONG)
         found = await self._mounted.lookup(parent_inode, name)
         return self._absent() if found is None else self._entry(*found)
 

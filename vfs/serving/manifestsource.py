@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cachesvc.chunk import ObjectRef
 from cachesvc.client import CacheClient
+from vfs.errors import ManifestForeignError
 from vfs.manifest.tree import Tree
 from vfs.serving.extent import REPOSITORY
 from vfs.snapshots.repository import StoredSnapshot, key_of
@@ -28,6 +29,17 @@ class CachedManifest:
         return await self._client.read(REPOSITORY, self._ref, start, stop) if start < stop else b""
 
 
-async def open_cached(client: CacheClient, root: str, snapshot: StoredSnapshot) -> Tree:
-    """Open *snapshot* by way of the cache; *root* is its repository's. Its id is checked."""
-    return await Tree.open(CachedManifest(client, root, snapshot), snapshot.snapshot_id)
+async def open_cached(
+    client: CacheClient, source: str, repository: str, snapshot: StoredSnapshot
+) -> Tree:
+    """Open *snapshot* by way of the cache, its id checked; *source* and *repository* are roots.
+
+    Raises ManifestForeignError for a snapshot of another source: its keys mean other objects.
+    """
+    tree = await Tree.open(CachedManifest(client, repository, snapshot), snapshot.snapshot_id)
+    if tree.superblock.source != source:
+        raise ManifestForeignError(
+            f"snapshot {snapshot.snapshot_id} in {repository} is of {tree.superblock.source}: "
+            f"publish {source} to mount it"
+        )
+    return tree

@@ -6,6 +6,7 @@ Everything else is pyfuse3's. The layouts are those of Linux's include/uapi/linu
 
 from __future__ import annotations
 
+import errno
 import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
@@ -22,11 +23,13 @@ class Opcode(IntEnum):
 
     LOOKUP = 1
     FORGET = 2
-    OPEN = 14
+    GETATTR = 3
+    READLINK = 5
     READ = 15
-    RELEASE = 18
+    STATFS = 17
+    GETXATTR = 22
+    LISTXATTR = 23
     INIT = 26
-    OPENDIR = 27
     READDIR = 28
     INTERRUPT = 36
     DESTROY = 38
@@ -100,6 +103,19 @@ READDIR_START = struct.Struct("<QQI")
 READDIR_SIZE_MAX = 128 * 1024
 
 
+LEAST_BODY_SIZES = {
+    Opcode.LOOKUP: 0,
+    Opcode.GETATTR: 16,
+    Opcode.READLINK: 0,
+    Opcode.STATFS: 0,
+    Opcode.GETXATTR: 8,
+    Opcode.LISTXATTR: 8,
+}
+"""What pyfuse3 serves as it comes, and the size of the structure that the body begins with."""
+NAMED_REQUESTS = frozenset({Opcode.LOOKUP, Opcode.GETXATTR})
+"""After the structure comes a name that ends with NUL."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestHeader:
     """The head of every request (`struct fuse_in_header`)."""
@@ -126,6 +142,15 @@ def request_header(message: bytes | bytearray | memoryview) -> RequestHeader:
     if length != len(message):
         raise MalformedRequestError(f"a request of {len(message)} bytes says that it has {length}")
     return RequestHeader(length, opcode, unique, node)
+
+
+def check_body(header: RequestHeader, message: bytes) -> None:
+    """Raise MalformedRequestError unless the body is what its opcode demands: libfuse trusts it."""
+    body = message[IN_HEADER.size :]
+    least = LEAST_BODY_SIZES[Opcode(header.opcode)]
+    named = header.opcode in NAMED_REQUESTS
+    if len(body) < least or (named and b"\0" not in body[least:]):
+        raise MalformedRequestError(f"the body of a request {header.opcode} is malformed")
 
 
 def read_request(message: bytes | bytearray | memoryview) -> ReadRequest:
@@ -156,9 +181,14 @@ def reply_header(unique: int, size: int) -> bytes:
     return OUT_HEADER.pack(OUT_HEADER.size + size, 0, unique)
 
 
-def error_reply(unique: int, errno: int) -> bytes:
-    """Return the whole reply that fails a request with *errno* (a positive number)."""
-    return OUT_HEADER.pack(OUT_HEADER.size, -errno, unique)
+def error_reply(unique: int, code: int) -> bytes:
+    """Return the whole reply that fails a request with the errno *code* (a positive number)."""
+    return OUT_HEADER.pack(OUT_HEADER.size, -code, unique)
+
+
+def refusal_of(reply: bytes | memoryview) -> bytes:
+    """Return the reply that fails with EIO the request which *reply* was for."""
+    return error_reply(OUT_HEADER.unpack_from(reply)[2], errno.EIO)
 
 
 def init_reply(request: bytes, max_readahead: int) -> bytes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import anyio
 
 from cachesvc.chunk import CHUNK_SIZE, checksum
+from cachesvc.errors import first_error
 from cachesvc.objectstore.protocol import ObjectStore
 from vfs.snapshots.listing import Listed, ListedKind
 
@@ -65,12 +66,6 @@ async def _hash_pieces(
         at = piece.start // CHUNK_SIZE * HASH_SIZE
         piece.hashes[at : at + HASH_SIZE] = checksum(data).to_bytes(HASH_SIZE, "little")
         done(len(data))
-
-
-def first_error(group: ExceptionGroup[Exception]) -> Exception:
-    """Return the error that came first: one file's is enough to tell."""
-    error = group.exceptions[0]
-    return first_error(error) if isinstance(error, ExceptionGroup) else error
 
 
 def hash_table(entry: Listed) -> bytearray | None:

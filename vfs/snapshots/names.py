@@ -1,7 +1,7 @@
 """Which path an object's key becomes, and which keys cannot become one. Pure.
 
 An object store knows keys, any string at all; a file system knows directories and components. The
-rules are those of the section "Names" in SEMANTICS.md.
+rules are those of docs/names.md.
 """
 
 from __future__ import annotations

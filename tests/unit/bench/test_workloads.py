@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.peers.native import Native
-from bench.workloads import Workload, read_all
+from bench.workloads import Workload, read_all, read_all_by_open
 
 WORKLOAD = Workload("some", 450, 10)
 
@@ -17,6 +17,7 @@ def test_a_workload_makes_the_files_that_it_names(tmp_path: Path) -> None:
 def test_reading_a_workload_reads_every_byte(tmp_path: Path) -> None:
     WORKLOAD.make(tmp_path)
     assert read_all(tmp_path, WORKLOAD.paths()) == WORKLOAD.byte_count
+    assert read_all_by_open(tmp_path, WORKLOAD.paths()) == WORKLOAD.byte_count
 
 
 def test_files_longer_than_a_read_are_read_to_their_end(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheFullError, CacheUnusableError
 from cachesvc.store import storefiles
 from cachesvc.store.chunkstore import ChunkState, ChunkStore
-from cachesvc.store.layout import index_path, slabs_path
+from cachesvc.store.layout import index_path, slabs_path, trash_path
 from cachesvc.store.lmdbenv import writing
 from cachesvc.store.marker import Marker, Phase, crash_log_path, read_marker, write_marker
 from cachesvc.store.slab import CLASSES, SMALL, class_of, slab_keys, stored_size
@@ -247,9 +247,22 @@ def test_environments_of_different_generations_are_not_mixed(
 def test_nothing_is_left_of_what_was_thrown_away(config: CacheConfig) -> None:
     abandoned(config)
     write_marker(config.directory, Marker(Phase.DIRTY, "another boot"))
-    (config.directory / "trash-of-a-killed-run").mkdir()
+    trash_path(config.directory).mkdir()
     ChunkStore(config).close()
     assert not list(config.directory.glob("trash*"))
+
+
+def test_files_that_are_no_caches_are_never_deleted(config: CacheConfig) -> None:
+    own = [config.directory / "store" / "thesis", config.directory / "trash-of-mine" / "photo"]
+    for path in own:
+        path.parent.mkdir(parents=True)
+        path.write_text("precious")
+    with pytest.raises(CacheUnusableError, match="'thesis', which is no cache's"):
+        ChunkStore(config)
+    own[0].rename(config.directory / "thesis")
+    own[0].parent.rmdir()
+    ChunkStore(config).close()
+    assert own[1].read_text() == "precious"
 
 
 def test_discard_leaves_an_empty_directory_to_begin_anew_in(config: CacheConfig) -> None:

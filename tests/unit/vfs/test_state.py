@@ -53,7 +53,7 @@ def test_a_saved_state_is_loaded_again_until_it_is_forgotten() -> None:
     assert load_state(KEY) is None
 
 
-@pytest.mark.parametrize("content", ["", "{", "{}", '{"version": 99}'])
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]", "7", '{"version": 99}', '{"version": 1}'])
 def test_a_state_file_that_is_none_is_as_good_as_absent(content: str) -> None:
     save_state(state_of("/mnt/x"))
     (mount_directory(KEY) / "state.json").write_text(content)
