@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -61,6 +62,8 @@ def worker_on_a_socket(
         uid=0,
         gid=0,
     )
+    state = node.directory / "run" / "mounts" / spec.key
+    state.mkdir(parents=True)
     kernel, connection = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     supervisor, born_with = wire.pair()
     with kernel, connection, supervisor, born_with:
@@ -87,6 +90,7 @@ def worker_on_a_socket(
             finally:
                 process.kill()
                 node.run("cache", "stop")
+                shutil.rmtree(state)
 
 
 def answer_to(kernel: socket.socket, request: bytes, unique: int) -> bytes:
