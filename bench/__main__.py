@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from bench.demo import ending_cleanly_on_signals
+from bench.dose import Dose
 from bench.report import Report
 from bench.scenarios import chaos, memory, read, startup
 
@@ -70,12 +71,20 @@ def memory_command(files: int, out: Path | None) -> None:
 
 
 @main.command("chaos")
-@click.option("--seconds", default=60.0, show_default=True, help="How long to do harm.")
+@click.option(
+    "--workers-killed", "workers", default=100, show_default=True, help="Workers to kill."
+)
+@click.option("--supervisors", default=10, show_default=True, help="Supervisors to kill.")
+@click.option("--caches", default=20, show_default=True, help="Cache services to kill.")
+@click.option("--pairs", default=1, show_default=True, help="How often to kill any two at once.")
+@click.option("--upgrades", default=10, show_default=True, help="Upgrades, a kill in every other.")
+@click.option("--switches", default=20, show_default=True, help="Version switches, likewise.")
+@click.option("--seconds", default=900.0, show_default=True, help="When to stop at the latest.")
 @out_option
-def chaos_command(seconds: float, out: Path | None) -> None:
-    """Verify every byte that readers get while any two of the servers are killed at once."""
+def chaos_command(seconds: float, out: Path | None, **counts: int) -> None:
+    """Verify every byte that readers get while their servers are killed and replaced."""
     with scratch_directory() as scratch:
-        finish(chaos.run(scratch, seconds, say), out)
+        finish(chaos.run(scratch, Dose(**counts), seconds, say), out)
 
 
 def parse_sizes(text: str) -> list[int]:

@@ -13,6 +13,9 @@ from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
+from bench.expected import Content, Unchanging
+from bench.stalls import Step
+
 PATIENCE_SECONDS = 60
 BLOCK_SIZE = 256 * 1024
 
@@ -23,26 +26,42 @@ class Readers:
     """Threads that read files again and again for the length of a block and check their hashes.
 
     The kernel is told to forget a file before it is read, so that reading needs the servers. Every
-    other thread reads through a mapping.
+    other thread reads through a mapping. One more thread may keep a large file mapped all the time.
     """
 
-    def __init__(self, directory: Path, hashes: Mapping[str, bytes], count: int) -> None:
-        """Read the files of *directory* named in *hashes*, by *count* threads."""
-        self.errors: list[str] = []
-        self.stalls: list[float] = []
-        """Seconds that each step took: opening, listing or reading a block."""
+    def __init__(
+        self,
+        directory: Path,
+        content: Content | Mapping[str, bytes],
+        count: int,
+        large: str | None = None,
+    ) -> None:
+        """Read the files of *directory* that have a *content*, by *count* threads."""
+        self.refused: list[str] = []
+        """What the system answered with an error."""
+        self.wrong: list[str] = []
+        """Which bytes were not those that should be there."""
+        self.steps: list[Step] = []
+        """What was waited for: opening a file, or reading a block."""
         self._directory = directory
-        self._hashes = hashes
+        self._content = Unchanging(content) if isinstance(content, Mapping) else content
         self._stopping = threading.Event()
         self._rounds = [0] * count
         self._threads = [
             threading.Thread(target=self._read, args=(number,)) for number in range(count)
         ]
+        if large is not None:
+            self._threads.append(threading.Thread(target=self._keep_mapped, args=(large,)))
+
+    @property
+    def errors(self) -> list[str]:
+        """Everything that was not as it should be."""
+        return self.refused + self.wrong
 
     @property
     def longest_stall_seconds(self) -> float:
         """The longest that any step took."""
-        return max(self.stalls, default=0.0)
+        return max((step.seconds for step in self.steps), default=0.0)
 
     @property
     def file_count(self) -> int:
@@ -77,32 +96,52 @@ class Readers:
 
     def _read(self, number: int) -> None:
         chance = random.Random(number)
-        names = sorted(self._hashes)
+        names = self._content.names()
         blocks = mapped_blocks if number % 2 else read_blocks
         while not self._stopping.is_set():
             name = chance.choice(names)
             try:
-                if self._hash_of(self._directory / name, blocks) != self._hashes[name]:
-                    self.errors.append(f"{name}: wrong bytes")
+                self._check(name, blocks)
             except OSError as error:
-                self.errors.append(f"{name}: {error}")
+                self.refused.append(f"{name}: {error}")
             self._rounds[number] += 1
 
-    def _hash_of(self, path: Path, blocks: Blocks) -> bytes:
+    def _check(self, name: str, blocks: Blocks) -> None:
+        """Read one file, all of which has to be of a version that was shown when it was opened."""
         digest = hashlib.sha256()
-        began = time.monotonic()
-        with path.open("rb", buffering=0) as file:
+        opening = began = time.monotonic()
+        with (self._directory / name).open("rb", buffering=0) as file:
+            opened = time.monotonic()
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             for block in blocks(file):
                 digest.update(block)
                 block.release()
                 began = self._took(began)
         self._took(began)
-        return digest.digest()
+        if digest.digest() not in self._content.possible(name, opening, opened):
+            self.wrong.append(f"{name}: wrong bytes")
+
+    def _keep_mapped(self, name: str) -> None:
+        """Read a file through one mapping again and again, without the kernel's pages of it."""
+        with (
+            (self._directory / name).open("rb", buffering=0) as file,
+            mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as shown,
+        ):
+            while not self._stopping.is_set():
+                shown.madvise(mmap.MADV_DONTNEED)
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                digest = hashlib.sha256()
+                began = time.monotonic()
+                for block in blocks_of(shown):
+                    digest.update(block)
+                    block.release()
+                    began = self._took(began)
+                if digest.digest() not in self._content.possible(name, began, began):
+                    self.wrong.append(f"{name}: wrong bytes in the mapping")
 
     def _took(self, began: float) -> float:
         now = time.monotonic()
-        self.stalls.append(now - began)
+        self.steps.append(Step(began, now - began))
         return now
 
 
@@ -114,6 +153,12 @@ def read_blocks(file: FileIO) -> Iterator[memoryview]:
 
 def mapped_blocks(file: FileIO) -> Iterator[memoryview]:
     """Yield a file's bytes as they lie in a mapping of it."""
-    with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as shown, memoryview(shown) as view:
+    with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as shown:
+        yield from blocks_of(shown)
+
+
+def blocks_of(shown: mmap.mmap) -> Iterator[memoryview]:
+    """Yield the bytes of a mapping."""
+    with memoryview(shown) as view:
         for start in range(0, len(view), BLOCK_SIZE):
             yield view[start : start + BLOCK_SIZE]

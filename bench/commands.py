@@ -57,6 +57,22 @@ class Headrace:
             raise CommandFailedError(message)
         return done.stdout
 
+    @contextlib.contextmanager
+    def started(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Let `headrace WORDS` run beside the block, at the end of which it has ended too."""
+        with subprocess.Popen(
+            [Path(sys.executable).with_name("headrace"), *words],
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        ) as process:
+            try:
+                yield process
+                process.wait(COMMAND_SECONDS)
+            except BaseException:
+                process.kill()
+                raise
+
     def cache_stats(self) -> dict[str, int]:
         """Return what `headrace cache stats` counts."""
         stats: dict[str, int] = json.loads(self.run("cache", "stats", "--json"))
