@@ -245,6 +245,8 @@ class Committer:
             if stored:
                 self._reopen_delay = _REOPEN_SECONDS[0]
                 self._admit(put.entries)
+            elif batch.full:
+                self._drop_replaced(put.entries)
             put.settle(stored=stored)
         for call in batch.calls:
             call.done.set()
@@ -258,6 +260,11 @@ class Committer:
         for entry in entries:
             self._residents.admit(entry.chunk, stored_size(len(entry.data)), now)
             self._metrics.chunks_admitted += 1
+
+    def _drop_replaced(self, entries: Iterable[NewChunk]) -> None:
+        """Forget what lay in the place of chunks that found no room: the store deleted it."""
+        for entry in entries:
+            self._residents.drop(entry.chunk)
 
     # A slow disk -----------------------------------------------------------------------------
 

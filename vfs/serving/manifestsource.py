@@ -28,3 +28,13 @@ class CachedManifest:
         return (
             await self._client.read(self._origin, self._ref, start, stop) if start < stop else b""
         )
+
+    async def reread(self, start: int, stop: int, bad: bytes) -> bytes:
+        """Return what `read` would, from the repository where the node's cache has *bad*.
+
+        These chunks have no hash or version by which the cache could tell that they are damaged.
+        """
+        stop = min(stop, self._size)
+        if start >= stop:
+            return b""
+        return await self._client.reread(self._origin, self._ref, start, stop, bad)
