@@ -17,6 +17,7 @@ from types import TracebackType
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 
 from cachesvc.chunk import CHUNK_SIZE, ChunkId, ObjectRef, Span
 from cachesvc.errors import (
@@ -28,7 +29,7 @@ from cachesvc.errors import (
 from cachesvc.link import ServiceLink
 from cachesvc.objectstore.origin import Origin
 from cachesvc.store.chunkreader import ChunkReader, Hits
-from cachesvc.wire import MAX_TOUCHES, Attach, Fill, Prefetch, Touch
+from cachesvc.wire import MAX_TOUCHES, Attach, Fill, Prefetch, Reject, Touch
 
 log = logging.getLogger(__name__)
 
@@ -143,26 +144,33 @@ class CacheClient:
                 self._touched.add(span.chunk)
         return _ForgivingHits(reader.hits(spans), partial(self._give_up, reader))
 
-    def cached_bytes(self, ref: ObjectRef) -> int:
-        """Return how many bytes of an object can be read without fetching any."""
-        reader = self._reader
-        if reader is None:
-            return 0
-        here = (i for i in range(ref.chunk_count) if reader.present(ref.chunk_id(i)))
-        return sum(stop - start for start, stop in map(ref.chunk_range, here))
+    async def cached_bytes(self, ref: ObjectRef) -> int:
+        """Return how many bytes of an object can be read without fetching any.
 
-    async def fill(self, wants: Sequence[Want]) -> dict[ChunkId, bytes]:
+        Takes time for the chunks that are here, not for the object's size, which may be a lie.
+        """
+        size = 0
+        start: int | None = 0
+        while start is not None:
+            if self._reader is None:
+                return 0
+            some, start = self._reader.readable_bytes(ref.digest, start)
+            size += some
+            await anyio.lowlevel.checkpoint()
+        return size
+
+    async def fill(self, wants: Sequence[Want], *, anew: bool = False) -> dict[ChunkId, bytes]:
         """Return once all *wants* can be read; the bytes of those that could not be cached.
 
         Who finds a chunk missing again shortly after it was filled gets its bytes: it was evicted
-        already, or this process cannot read it. Raises what the service raised, or
-        DeadlineExceededError.
+        already, or this process cannot read it. With *anew*, what is cached is not good enough.
+        Raises what the service raised, or DeadlineExceededError.
         """
         if not wants:
             return {}
         try:
             with anyio.fail_after(self._deadline_seconds + _GRACE_SECONDS):
-                return await self._fill_renewing(wants)
+                return await self._fill_renewing(wants, anew=anew)
         except TimeoutError:
             raise DeadlineExceededError(
                 f"{wants[0].ref.key}: the cache service brought nothing in "
@@ -177,25 +185,45 @@ class CacheClient:
     async def read(self, origin_index: int, ref: ObjectRef, start: int, stop: int) -> bytes:
         """Return the bytes `[start, stop)` of an object, from the cache or by way of it."""
         spans = list(spans_of(ref, start, stop))
-        first = start // ref.chunk_size
-        wants = [Want(origin_index, ref, first + n) for n in range(len(spans))]
-        carried: dict[ChunkId, bytes] = {}
-        for _ in range(_READ_ATTEMPTS):
-            pieces = [self._copied(span, carried) for span in spans]
-            if None not in pieces:
-                return b"".join(piece for piece in pieces if piece is not None)
-            carried.update(await self.fill(wants))
-        raise ChunkCorruptError(f"{ref.key}: its chunks leave the cache faster than they are read")
+        return await self._read(_wants_of(origin_index, ref, start, stop), spans, {})
 
-    async def _fill_renewing(self, wants: Sequence[Want]) -> dict[ChunkId, bytes]:
+    async def reread(
+        self, origin_index: int, ref: ObjectRef, start: int, stop: int, bad: bytes
+    ) -> bytes:
+        """Return the bytes of a range again, for which *bad* came, which cannot be right.
+
+        They are fetched anew, unless the cache has others by now: of those who meet the same
+        damage one after the other, the first has it mended.
+        """
+        spans = list(spans_of(ref, start, stop))
+        wants = _wants_of(origin_index, ref, start, stop)
+        found = self._joined(spans, {})
+        if found is not None and found != bad:
+            return found
+        return await self._read(wants, spans, await self.fill(wants, anew=True))
+
+    async def _read(
+        self, wants: Sequence[Want], spans: Sequence[Span], carried: dict[ChunkId, bytes]
+    ) -> bytes:
+        """Return the bytes of *spans*, pieces of all *wants*; those *carried* need no cache."""
+        for _ in range(_READ_ATTEMPTS):
+            found = self._joined(spans, carried)
+            if found is not None:
+                return found
+            carried |= await self.fill(wants)
+        key = wants[0].ref.key
+        raise ChunkCorruptError(f"{key}: its chunks leave the cache faster than they are read")
+
+    async def _fill_renewing(self, wants: Sequence[Want], *, anew: bool) -> dict[ChunkId, bytes]:
         """Fill, and once more with new credentials where the old ones have expired."""
         asked_with = self._origins
+        fill = self._refill if anew else self._fill
         try:
-            return await self._fill(wants)
+            return await fill(wants)
         except CredentialsExpiredError:
             if not await self._has_renewed(asked_with):
                 raise
-            return await self._fill(wants)
+            return await fill(wants)
 
     async def _has_renewed(self, expired: tuple[Origin, ...]) -> bool:
         """Replace *expired* origins, unless another task just did; False if there are no others."""
@@ -221,15 +249,30 @@ class CacheClient:
             *((group, False) for group in _by_object(plain, _MAX_INDICES)),
             *((group, True) for group in _by_object(again, _MAX_CARRIED)),
         ]
+        requests = [
+            (group[0].ref, Fill(0, *_object_fields(group), carry)) for group, carry in groups
+        ]
+        return await self._request(wants, requests)
+
+    async def _refill(self, wants: Sequence[Want]) -> dict[ChunkId, bytes]:
+        """Have chunks replaced, object by object, and wait for all."""
+        groups = _by_object(wants, _MAX_INDICES)
+        requests = [(group[0].ref, Reject(0, *_object_fields(group))) for group in groups]
+        return await self._request(wants, requests)
+
+    async def _request(
+        self, wants: Sequence[Want], requests: Sequence[tuple[ObjectRef, Fill | Reject]]
+    ) -> dict[ChunkId, bytes]:
+        """Send requests that make *wants* readable, and wait for all; return what was carried."""
         carried: dict[ChunkId, bytes] = {}
         with ExitStack() as stack:
-            requests = [
-                stack.enter_context(self._link.requested(Fill(0, *_object_fields(group), carry)))
-                for group, carry in groups
+            sent = [
+                (ref, stack.enter_context(self._link.requested(message)))
+                for ref, message in requests
             ]
-            for (group, _), request in zip(groups, requests, strict=True):
+            for ref, request in sent:
                 answer = await request.answered()
-                carried |= {group[0].ref.chunk_id(i): data for i, data in answer.items()}
+                carried |= {ref.chunk_id(i): data for i, data in answer.items()}
         self._note_filled(want.chunk for want in wants if want.chunk not in carried)
         return carried
 
@@ -248,6 +291,12 @@ class CacheClient:
             self._filled.move_to_end(chunk)
         while len(self._filled) > _MAX_FILLED:
             self._filled.popitem(last=False)
+
+    def _joined(self, spans: Sequence[Span], carried: Mapping[ChunkId, bytes]) -> bytes | None:
+        """Return the bytes of all spans together, None when some are not here."""
+        pieces = [self._copied(span, carried) for span in spans]
+        whole = [piece for piece in pieces if piece is not None]
+        return b"".join(whole) if len(whole) == len(pieces) else None
 
     def _copied(self, span: Span, carried: Mapping[ChunkId, bytes]) -> bytes | None:
         """Return the bytes of one span, None when they are not here."""
@@ -343,6 +392,12 @@ def spans_of(ref: ObjectRef, start: int, stop: int) -> Iterator[Span]:
         yield Span(
             ref.chunk_id(index), last - first, max(start, first) - first, min(stop, last) - first
         )
+
+
+def _wants_of(origin_index: int, ref: ObjectRef, start: int, stop: int) -> list[Want]:
+    """Return the chunks in which the bytes `[start, stop)` of an object lie."""
+    indices = range(start // ref.chunk_size, -(-stop // ref.chunk_size))
+    return [Want(origin_index, ref, index) for index in indices]
 
 
 def _by_object(wants: Sequence[Want], max_count: int) -> Iterator[list[Want]]:

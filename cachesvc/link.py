@@ -26,6 +26,7 @@ from cachesvc.wire import (
     Filled,
     Hello,
     Message,
+    Reject,
     Welcome,
     decode,
     encode,
@@ -82,7 +83,7 @@ class ServiceLink:
         self._frames: FrameSocket | None = None
 
     @contextmanager
-    def requested(self, message: Fill) -> Iterator[Request]:
+    def requested(self, message: Fill | Reject) -> Iterator[Request]:
         """Send a request, under a number of its own, until it is answered or the block ends."""
         number = next(self._numbers)
         request = Request(encode(message._replace(request=number)))

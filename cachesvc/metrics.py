@@ -15,6 +15,7 @@ HELP = {
     "chunks_evicted": "chunks evicted to make room",
     "chunks_rejected": "stored chunks dropped because their bytes did not match their checksum",
     "chunks_carried": "chunks handed to a client as bytes because they could not be cached",
+    "chunks_disputed": "chunks that clients found wrong and had fetched anew",
     "chunks_touched": "reports of clients that a chunk was read from the map",
     "ranges_fetched": "ranged reads of objects that succeeded",
     "ranges_corrupt": "ranged reads whose bytes did not match the hash in the manifest",
@@ -41,6 +42,7 @@ class Metrics:
     chunks_evicted: int = 0
     chunks_rejected: int = 0
     chunks_carried: int = 0
+    chunks_disputed: int = 0
     chunks_touched: int = 0
     ranges_fetched: int = 0
     ranges_corrupt: int = 0

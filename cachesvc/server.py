@@ -39,6 +39,7 @@ from cachesvc.wire import (
     Message,
     Prefetch,
     ProtocolError,
+    Reject,
     Told,
     Touch,
     Welcome,
@@ -148,7 +149,7 @@ class _Connection:
             self._greet(message)
             return
         match message:
-            case Fill():
+            case Fill() | Reject():
                 await self._server.intake.enter(len(message.indices))
                 self._server.tasks.start_soon(self._fill, message)
             case Touch():
@@ -186,7 +187,7 @@ class _Connection:
             log.exception("cannot open an origin")
             self._sources[message.handle] = CacheServiceError(f"cannot open the origin: {error!r}")
 
-    def _wanted(self, message: Fill | Prefetch) -> Wanted:
+    def _wanted(self, message: Fill | Prefetch | Reject) -> Wanted:
         """Return what a message asks for; the identity of the object is computed here."""
         source = self._sources.get(message.handle)
         if source is None:
@@ -203,7 +204,7 @@ class _Connection:
         hashes = {i: h for i, h in zip(indices, message.hashes, strict=False) if h is not None}
         return Wanted(source.store, ref, indices, hashes)
 
-    async def _fill(self, message: Fill) -> None:
+    async def _fill(self, message: Fill | Reject) -> None:
         """Answer one request for chunks."""
         self._server.metrics.fills += 1
         try:
@@ -211,17 +212,19 @@ class _Connection:
         finally:
             self._server.intake.leave(len(message.indices))
 
-    async def _filled(self, message: Fill) -> Filled:
-        """Fill what was asked for and return the answer."""
+    async def _filled(self, message: Fill | Reject) -> Filled:
+        """Make readable what was asked for and return the answer."""
         wanted = self._wanted(message)
 
         async def deliver(index: int, data: Data) -> None:
             frame = encode(Carried(message.request, index, data))
             await self._frames.send(frame)
 
-        if message.carry and len(message.indices) > _MAX_CARRIED:
+        if isinstance(message, Reject):
+            await self._server.cache.refetch(wanted, deliver)
+        elif message.carry and len(message.indices) > _MAX_CARRIED:
             raise ProtocolError(f"at most {_MAX_CARRIED} chunks are carried at once")
-        if message.carry:
+        elif message.carry:
             await self._server.cache.carry(wanted, deliver)
         else:
             await self._server.cache.fill(wanted, deliver)

@@ -79,6 +79,19 @@ class Prefetch(NamedTuple):
     hashes: list[int | None]
 
 
+class Reject(NamedTuple):
+    """These chunks came and cannot be right: fetch them anew. Answered as `Fill` is."""
+
+    request: int
+    handle: int
+    key: str
+    size: int
+    version: str | None
+    chunk_size: int
+    indices: list[int]
+    hashes: list[int | None]
+
+
 class Touch(NamedTuple):
     """These chunks were read from the map. No answer."""
 
@@ -123,7 +136,18 @@ class Told(NamedTuple):
 
 
 Message = (
-    Hello | Welcome | Attach | Fill | Prefetch | Touch | Ask | Carried | Filled | Failed | Told
+    Hello
+    | Welcome
+    | Attach
+    | Fill
+    | Prefetch
+    | Reject
+    | Touch
+    | Ask
+    | Carried
+    | Filled
+    | Failed
+    | Told
 )
 
 _NONE = type(None)
@@ -140,6 +164,7 @@ _SHAPES: Mapping[int, tuple[type[Any], tuple[Any, ...]]] = {
     9: (Filled, (int, bytes)),
     10: (Failed, (int, str, str)),
     11: (Told, (int, dict)),
+    12: (Reject, (int, *_OBJECT_FIELDS)),
 }
 _TAGS = {shape[0]: tag for tag, shape in _SHAPES.items()}
 

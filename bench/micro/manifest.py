@@ -36,6 +36,9 @@ class FileSource:
         self._file.seek(start)
         return self._file.read(stop - start)
 
+    async def reread(self, start: int, stop: int, bad: bytes) -> bytes:
+        return await self.read(start, stop)
+
     def close(self) -> None:
         self._file.close()
 

@@ -7,7 +7,7 @@ as large as is useful, checked, and handed to the committer. Knows nothing of so
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -124,11 +124,17 @@ class ChunkCache:
         """
         self._metrics.chunks_wanted += len(wanted.indices)
         missing = [i for i in wanted.indices if not await self._held(wanted.ref.chunk_id(i))]
-        for _ in range(_MAX_ROUNDS):
-            missing = await self._fill_missing(wanted, missing, deliver, urgency)
-            if not missing:
-                return
-        raise StoreError(f"{wanted.ref.key}: others' fetches of it keep failing; try again")
+        await self._bring(wanted, missing, deliver, urgency)
+
+    async def refetch(self, wanted: Wanted, deliver: Deliver) -> None:
+        """Fetch chunks that somebody found wrong, though they be held; as `fill` otherwise.
+
+        What is held stays until other bytes have come: a client that is mistaken costs a fetch.
+        """
+        ref = wanted.ref
+        log.warning("%s/%s: a client found damage in it; fetching anew", ref.root, ref.key)
+        self._metrics.chunks_disputed += len(wanted.indices)
+        await self._bring(wanted, wanted.indices, deliver, Urgency.DEMAND, anew=True)
 
     async def carry(self, wanted: Wanted, deliver: Deliver) -> None:
         """Deliver the bytes of all chunks, whether or not they are cached."""
@@ -163,13 +169,38 @@ class ChunkCache:
         async with self._gate.passing(run.bounds[1] - run.bounds[0], run.urgency):
             return (await self._fetch(run))[0].data
 
-    async def _fill_missing(
-        self, wanted: Wanted, indices: Sequence[int], deliver: Deliver, urgency: Urgency
+    async def _bring(
+        self,
+        wanted: Wanted,
+        indices: Sequence[int],
+        deliver: Deliver,
+        urgency: Urgency,
+        *,
+        anew: bool = False,
+    ) -> None:
+        """Have *indices* fetched, *anew* also where they are held."""
+        for _ in range(_MAX_ROUNDS):
+            indices = await self._try_to_bring(wanted, indices, deliver, urgency, anew=anew)
+            if not indices:
+                return
+        raise StoreError(f"{wanted.ref.key}: others' fetches of it keep failing; try again")
+
+    async def _try_to_bring(
+        self,
+        wanted: Wanted,
+        indices: Sequence[int],
+        deliver: Deliver,
+        urgency: Urgency,
+        *,
+        anew: bool,
     ) -> list[int]:
         """Join or start the flights that bring *indices*; return those to be tried again."""
         joined = self._join(wanted.ref, indices, deliver)
         flying = {chunk for flight in joined for chunk in flight.keys}
-        absent = [i for i in indices if self._is_absent(wanted.ref.chunk_id(i), flying)]
+        # Asked again: what was found missing a moment ago may have been brought meanwhile.
+        held = () if anew else self._committer.residents
+        chunks = {i: wanted.ref.chunk_id(i) for i in indices}
+        absent = [i for i, chunk in chunks.items() if chunk not in flying and chunk not in held]
         own = [
             self._announce(Run(wanted, first, last, urgency), deliver)
             for first, last in runs_of(absent, wanted.ref.chunk_size)
@@ -183,12 +214,8 @@ class ChunkCache:
         again: list[int] = []
         for flight in joined:
             if not await self._arrived(flight, wanted.source):
-                again += [i for i in indices if wanted.ref.chunk_id(i) in flight.keys]
+                again += [i for i, chunk in chunks.items() if chunk in flight.keys]
         return again
-
-    def _is_absent(self, chunk: ChunkId, flying: Set[ChunkId]) -> bool:
-        """Say whether nobody brings a chunk, nor has brought it since it was found missing."""
-        return chunk not in flying and chunk not in self._committer.residents
 
     def _join(self, ref: ObjectRef, indices: Sequence[int], deliver: Deliver) -> list[ChunkFlight]:
         """Return the flights under way that bring some of *indices*, listening to them."""

@@ -63,6 +63,7 @@ class Committer:
         self._table: ChunkTable | None = None
         self._puts: deque[Put] = deque()
         self._calls: list[Call] = []
+        self._condemned: list[ChunkId] = []
         self._work = anyio.Event()
         self._current: Batch | None = None
         self._current_since = 0.0
@@ -157,9 +158,13 @@ class Committer:
                 await self._close()
 
     async def _delete(self, victims: Sequence[ChunkId]) -> None:
-        """Delete chunks from the store that count as gone already."""
-        await self.ask(lambda table: table.delete(victims))
-        self._metrics.chunks_evicted += len(victims)
+        """Delete chunks from the store that count as gone already.
+
+        They are evictions of the next batch, which come before its puts: a victim that is fetched
+        again meanwhile stays.
+        """
+        self._condemned.extend(victims)
+        await self.ask(lambda _table: None)
 
     async def _serve(self) -> None:
         """Work off whatever is queued, for ever."""
@@ -194,8 +199,9 @@ class Committer:
         # Hot marks wait for company: nobody waits for them.
         many = self._residents.newly_hot_count >= _HOT_COUNT
         calls, self._calls = self._calls, []
+        condemned, self._condemned = self._condemned, []
         return Batch(
-            evictions=self._residents.due(incoming, anyio.current_time()),
+            evictions=[*condemned, *self._residents.due(incoming, anyio.current_time())],
             hot=self._residents.newly_hot() if many else (),
             puts=puts,
             calls=calls,
@@ -245,6 +251,8 @@ class Committer:
             if stored:
                 self._reopen_delay = _REOPEN_SECONDS[0]
                 self._admit(put.entries)
+            elif batch.full:
+                self._drop_replaced(put.entries)
             put.settle(stored=stored)
         for call in batch.calls:
             call.done.set()
@@ -258,6 +266,11 @@ class Committer:
         for entry in entries:
             self._residents.admit(entry.chunk, stored_size(len(entry.data)), now)
             self._metrics.chunks_admitted += 1
+
+    def _drop_replaced(self, entries: Iterable[NewChunk]) -> None:
+        """Forget what lay in the place of chunks that found no room: the store deleted it."""
+        for entry in entries:
+            self._residents.drop(entry.chunk)
 
     # A slow disk -----------------------------------------------------------------------------
 

@@ -81,7 +81,11 @@ class Residents:
         self._doubtful.discard(chunk)
 
     def admit(self, chunk: ChunkId, size: int, now: float) -> None:
-        """Count a chunk that was just stored, and keep it until it was read."""
+        """Count a chunk that was just stored, and keep it until it was read.
+
+        It may lie in the place of another under the same name, which is then gone.
+        """
+        self.drop(chunk)
         self._policy.admit(chunk, size)
         self._leases.grant(chunk, size, now)
 

@@ -37,6 +37,9 @@ from cachesvc.store.lmdbenv import (
 )
 from cachesvc.store.slab import CLASSES, SlabClass, class_of, slab_pieces
 
+MAX_COUNTED = 1024
+"""Records that `readable_bytes` looks at in one transaction; they take 0.5 ms."""
+
 
 class ChunkReader:
     """The chunks that can be read at once. May be used by several threads of one process.
@@ -70,6 +73,15 @@ class ChunkReader:
         """Return whether a chunk can be read."""
         with Hits(self._maps, ()) as block:
             return block is not None and _is_trusted(self._maps.index, chunk)
+
+    def readable_bytes(self, digest: bytes, start: int = 0) -> tuple[int, int | None]:
+        """Count bytes that can be read of the object with this *digest*, from chunk *start* on.
+
+        Looks at `MAX_COUNTED` chunks at most, of those that are here; also returns the number of
+        the chunk to go on from, None at the end.
+        """
+        with Hits(self._maps, ()) as block:
+            return (0, None) if block is None else _trusted_bytes(self._maps.index, digest, start)
 
     def stale(self) -> bool:
         """Return whether other files lie in the directory now, or none: open another reader."""
@@ -254,3 +266,21 @@ def _is_trusted(index: Environment, chunk: ChunkId) -> bool:
         if record is None or meta is None:
             return False
         return run_and_length_in(record)[0] >= trusted_run_in(meta)
+
+
+def _trusted_bytes(index: Environment, digest: bytes, start: int) -> tuple[int, int | None]:
+    prefix = RECORD + digest
+    size = 0
+    with viewing(index) as txn, txn.cursor() as cursor:
+        meta = txn.get(META_KEY)
+        if meta is None or not cursor.set_range(prefix + start.to_bytes(4, "big")):
+            return 0, None
+        trusted_run = trusted_run_in(meta)
+        for count, (key, record) in enumerate(cursor):
+            if key[: len(prefix)] != prefix:
+                break
+            if count == MAX_COUNTED:
+                return size, int.from_bytes(key[len(prefix) :], "big")
+            run, length = run_and_length_in(record)
+            size += length if run >= trusted_run else 0
+    return size, None

@@ -78,6 +78,10 @@ class MemorySource:
         """Return a slice."""
         return self.data[start:stop]
 
+    async def reread(self, start: int, stop: int, bad: bytes) -> bytes:
+        """Return the slice again."""
+        return await self.read(start, stop)
+
 
 def add_all(builder: ManifestBuilder, nodes: Mapping[bytes, Node]) -> None:
     """Add what a dict describes."""

@@ -38,6 +38,7 @@ class MemoryTable:
         self.before_put()
         if self.broken is not None:
             raise self.broken
+        self.delete([entry.chunk for entry in entries])
         incoming = sum(stored_size(len(entry.data)) for entry in entries)
         if self.usage().slab_bytes + incoming > self.room:
             raise CacheFullError("no room")

@@ -39,6 +39,9 @@ class Session:
     def present(self, chunk: ChunkId) -> bool:
         return self._opened().present(chunk)
 
+    def readable_bytes(self, digest: bytes, start: int = 0) -> tuple[int, int | None]:
+        return self._opened().readable_bytes(digest, start)
+
     def stale(self) -> bool:
         return self._opened().stale()
 

@@ -129,9 +129,8 @@ def test_a_removed_store_is_begun_anew_and_read_from_the_map(tmp_path: Path) -> 
 
             async def is_mapped_again() -> bool:
                 assert await client.read(0, ref, 0, ref.size) == DATA
-                return (
-                    bool(client.cached_bytes(ref)) and store_path(cached.config.directory).exists()
-                )
+                is_mapped = bool(await client.cached_bytes(ref))
+                return is_mapped and store_path(cached.config.directory).exists()
 
             await until(is_mapped_again)
 
@@ -150,7 +149,7 @@ def test_a_database_that_is_no_database_is_thrown_away(tmp_path: Path, victim: s
         path.write_bytes(b"garbage" * 10_000)
         async with cached.client() as client:
             assert await client.read(0, ref, 0, ref.size) == DATA
-            assert client.cached_bytes(ref) == ref.size
+            assert await client.cached_bytes(ref) == ref.size
 
     with cached_directory(tmp_path) as cached:
         anyio.run(play, cached, backend="trio")

@@ -49,7 +49,7 @@ def test_hot_chunks_stay_hot_across_a_restart(tmp_path: Path) -> None:
         async with cached.client() as client:
             for number in range(20):
                 await read_new(cached, client, f"after-{number}")
-            assert client.cached_bytes(hot) == hot.size
+            assert await client.cached_bytes(hot) == hot.size
             assert (await cached.stats())["chunks_evicted"] > 0
 
     with cached_directory(tmp_path, size=32 * MIB) as cached:

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,3 +174,19 @@ def test_cached_bytes_grow_by_reading_only(node: Node, source: Path) -> None:
         assert file.read(10) == b"l" * 10
     assert cached("small") == 1000
     assert 0 < cached("large") < 64 << 20
+
+
+def test_cached_bytes_of_a_huge_sparse_file(node: Node, source: Path) -> None:
+    """To tell `user.headrace.cached_bytes` takes time for what is on the node, not for the size of
+    the file, sparse or not.
+    """
+    (source / "sparse").touch()
+    os.truncate(source / "sparse", 15 << 40)
+    node.snapshot(source)
+    path = node.mount(source, "--read-ahead", "0") / "sparse"
+    started = time.monotonic()
+    assert int(os.getxattr(path, CACHED)) == 0
+    with path.open("rb") as file:
+        assert file.read(10) == bytes(10)
+    assert 0 < int(os.getxattr(path, CACHED)) < 1 << 30
+    assert time.monotonic() - started < 10

@@ -25,7 +25,7 @@ from vfs.manifest.builder import ManifestBuilder
 from vfs.manifest.difference import Change, ChangeKind, difference
 from vfs.manifest.tree import Tree
 
-CHUNK_SIZE = 4
+CHUNK_SIZE = 512
 
 NAMES = st.sampled_from([b"a", b"b", b"a.", b"\xff", b"a" * 255])
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map(b"/".join)
@@ -35,7 +35,7 @@ VERSIONS = st.sampled_from([None, "1", "ab" * 16, "ab" * 16 + "-7", "v\u20ac"])
 
 @st.composite
 def files(draw: st.DrawFn) -> File:
-    size = draw(st.integers(0, 9))
+    size = draw(st.integers(0, 2 * CHUNK_SIZE + 1))
     chunks = -(-size // CHUNK_SIZE)
     hashes = draw(st.none() | st.binary(min_size=8 * chunks, max_size=8 * chunks))
     return File(

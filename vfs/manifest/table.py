@@ -6,8 +6,12 @@ Knows offsets, digests and memory; not what a record means.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
+from vfs.errors import ManifestError
 from vfs.manifest.page import (
     GROUP_SIZE,
     Group,
@@ -33,6 +37,23 @@ class ByteSource(Protocol):
     async def read(self, start: int, stop: int) -> bytes:
         """Return the bytes `[start, stop)`, fewer only where the manifest ends."""
         ...
+
+    async def reread(self, start: int, stop: int, bad: bytes) -> bytes:
+        """Return what `read` would, from where they lie: it gave *bad*, which cannot be right."""
+        ...
+
+
+async def read_decoded(
+    source: ByteSource, start: int, stop: int, decode: Callable[[bytes], V]
+) -> V:
+    """Return what *decode* makes of the bytes `[start, stop)`.
+
+    Bytes that it refuses are read once more: the damage may be on the way here, or in a cache.
+    """
+    data = await source.read(start, stop)
+    with suppress(ManifestError):
+        return decode(data)
+    return decode(await source.reread(start, stop, data))
 
 
 class NotInMemoryError(Exception):
@@ -87,15 +108,18 @@ class PageReader:
         self.file_size = file_size
         self.pages_read = 0
 
-    async def read(self, start: int, length: int) -> bytes:
-        """Return exactly *length* bytes from *start*."""
+    async def read(self, start: int, length: int, decode: Callable[[bytes], V]) -> V:
+        """Return what *decode* makes of exactly *length* bytes from *start*."""
         if start + length > self.file_size:
             raise damaged("it points outside the file")
         self.pages_read += 1
-        data = await self._source.read(start, start + length)
-        if len(data) != length:
-            raise damaged("the file is truncated")
-        return data
+
+        def decode_whole(data: bytes) -> V:
+            if len(data) != length:
+                raise damaged("the file is truncated")
+            return decode(data)
+
+        return await read_decoded(self._source, start, start + length, decode_whole)
 
 
 class PagedTable:
@@ -160,8 +184,9 @@ class PagedTable:
         group, place = divmod(number, GROUP_SIZE)
         index = await self._index(group)
         entry = index.entries[place]
-        packed = await self._reader.read(index.offsets[place], entry.length)
-        page = unpack_page(packed, entry.digest, self._records_in(number) * self._record_size)
+        least_size = self._records_in(number) * self._record_size
+        unpack = partial(unpack_page, digest=entry.digest, least_size=least_size)
+        page = await self._reader.read(index.offsets[place], entry.length, unpack)
         self._pages.put(number, page, len(page))
         return page
 
@@ -170,17 +195,21 @@ class PagedTable:
         if kept is not None:
             return kept
         group = (await self._top_index())[number]
-        data = await self._reader.read(group.offset, group.index_length)
         count = min(GROUP_SIZE, self._page_count - number * GROUP_SIZE)
-        index = decode_index_page(data, group, count, self._reader.file_size)
+        decode = partial(
+            decode_index_page, group=group, count=count, file_size=self._reader.file_size
+        )
+        index = await self._reader.read(group.offset, group.index_length, decode)
         self._indexes.put(number, index, 1)
         return index
 
     async def _top_index(self) -> tuple[Group, ...]:
         if self._groups is None:
             size = top_index_size(self._root.record_count, self._page_records)
-            data = await self._reader.read(self._root.index_offset, size)
-            self._groups = decode_top_index(data, self._root.index_digest, self._reader.file_size)
+            decode = partial(
+                decode_top_index, digest=self._root.index_digest, file_size=self._reader.file_size
+            )
+            self._groups = await self._reader.read(self._root.index_offset, size, decode)
         return self._groups
 
     def _records_in(self, page: int) -> int:

@@ -25,13 +25,19 @@ from vfs.manifest.inode import (
 from vfs.manifest.page import HASH_PAGE_RECORDS, PAGE_RECORDS, damaged
 from vfs.manifest.stored import LEAST_OBJECT_SIZE, StoredObject, decode_objects
 from vfs.manifest.superblock import (
-    PREFIX_SIZE,
+    SUPERBLOCK_SIZE_LIMIT,
     Superblock,
     decode_superblock,
     size_in_prefix,
     snapshot_id_of,
 )
-from vfs.manifest.table import ByteSource, NotInMemoryError, PagedTable, PageReader
+from vfs.manifest.table import (
+    ByteSource,
+    NotInMemoryError,
+    PagedTable,
+    PageReader,
+    read_decoded,
+)
 
 __all__ = ["ByteSource", "NotLoaded", "Tree"]
 
@@ -91,11 +97,10 @@ class Tree:
 
         Raises ManifestError leaves, and what *source* raises.
         """
-        size = size_in_prefix(await source.read(0, PREFIX_SIZE))
-        block = await source.read(0, size)
-        superblock = decode_superblock(block, snapshot_id)
+        decode = partial(_decode_head, snapshot_id=snapshot_id)
+        superblock, found_id = await read_decoded(source, 0, SUPERBLOCK_SIZE_LIMIT, decode)
         reader = PageReader(source, superblock.manifest_size)
-        tree = cls(reader, superblock, snapshot_id_of(block), cache_size)
+        tree = cls(reader, superblock, found_id, cache_size)
         if (await tree.inode(ROOT_POSITION)).digest != superblock.root_digest:
             raise damaged("its superblock and its root disagree")
         return tree
@@ -341,6 +346,12 @@ class _Listing:
         self._start += len(batch)
         self._last_name = batch[-1].name
         return batch
+
+
+def _decode_head(head: bytes, snapshot_id: str | None) -> tuple[Superblock, str]:
+    """Return the superblock that *head* begins with, and its id."""
+    block = head[: size_in_prefix(head)]
+    return decode_superblock(block, snapshot_id), snapshot_id_of(block)
 
 
 def _child(page: bytes, index: int, position: int, parent: Inode) -> Inode:

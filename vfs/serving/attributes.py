@@ -62,4 +62,4 @@ class AttributeReader:
 
     async def _cached_bytes(self, epoch: int, inode: Inode) -> str:
         placed = await self._layouts.extents(epoch, inode.position)
-        return str(sum(self._chunks.cached_bytes(each.object) for each in placed))
+        return str(sum([await self._chunks.cached_bytes(each.object) for each in placed]))

@@ -28,6 +28,16 @@ class CachedManifest:
         stop = min(stop, self._size)
         return await self._client.read(REPOSITORY, self._ref, start, stop) if start < stop else b""
 
+    async def reread(self, start: int, stop: int, bad: bytes) -> bytes:
+        """Return what `read` would, from the repository where the node's cache has *bad*.
+
+        These chunks have no hash or version by which the cache could tell that they are damaged.
+        """
+        stop = min(stop, self._size)
+        if start >= stop:
+            return b""
+        return await self._client.reread(REPOSITORY, self._ref, start, stop, bad)
+
 
 async def open_cached(
     client: CacheClient, source: str, repository: str, snapshot: StoredSnapshot

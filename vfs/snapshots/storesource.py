@@ -31,6 +31,12 @@ class StoreSource:
         base = first * BLOCK_SIZE
         return data[start - base : stop - base] if start < stop else b""
 
+    async def reread(self, start: int, stop: int, bad: bytes) -> bytes:
+        """Return what `read` would, fetched anew."""
+        for number in range(start // BLOCK_SIZE, -(-stop // BLOCK_SIZE)):
+            self._blocks.pop(number, None)
+        return await self.read(start, stop)
+
     async def _block(self, number: int) -> bytes:
         block = self._blocks.pop(number, None) or await self._fetch(number)
         self._blocks[number] = block

@@ -52,6 +52,18 @@ class GatedSource:
         return await self.inner.get_range(key, start, stop, version)
 
 
+class Corrupting:
+    """Answers the first *bad* calls with zeros."""
+
+    def __init__(self, inner: RangeSource, bad: int) -> None:
+        self.inner, self.bad = inner, bad
+
+    async def get_range(self, key: str, start: int, stop: int, version: str | None) -> bytes:
+        data = await self.inner.get_range(key, start, stop, version)
+        self.bad -= 1
+        return data if self.bad < 0 else bytes(len(data))
+
+
 class Delivered(dict[int, bytes]):
     """Collects what is delivered."""
 
@@ -79,6 +91,11 @@ class Harness:
     async def fill(self, indices: Iterable[int], source: RangeSource | None = None) -> Delivered:
         delivered = Delivered()
         await self.cache.fill(self.wanted(indices, source), delivered.take)
+        return delivered
+
+    async def refetch(self, indices: Iterable[int], source: RangeSource | None = None) -> Delivered:
+        delivered = Delivered()
+        await self.cache.refetch(self.wanted(indices, source), delivered.take)
         return delivered
 
     def stored(self) -> dict[int, bytes]:
@@ -216,15 +233,6 @@ def test_a_failure_of_other_credentials_is_not_ones_own() -> None:
 
 
 def test_a_chunk_that_does_not_match_its_hash_is_fetched_again() -> None:
-    class Corrupting:
-        def __init__(self, inner: RangeSource, bad: int) -> None:
-            self.inner, self.bad = inner, bad
-
-        async def get_range(self, key: str, start: int, stop: int, version: str | None) -> bytes:
-            data = await self.inner.get_range(key, start, stop, version)
-            self.bad -= 1
-            return data if self.bad < 0 else bytes(len(data))
-
     async def play() -> None:
         async with harness() as h:
             delivered = Delivered()
@@ -340,6 +348,63 @@ def test_carry_delivers_bytes_that_are_stored_too() -> None:
             delivered = Delivered()
             await h.cache.carry(h.wanted([0, 1]), delivered.take)
             assert delivered == {0: piece(0), 1: piece(1)}
+
+    anyio.run(play)
+
+
+def test_what_is_refetched_takes_the_place_of_what_is_held() -> None:
+    async def play() -> None:
+        async with harness() as h:
+            await h.fill([0, 1, 2], Corrupting(h.store, 1))
+            assert h.stored()[1] != piece(1)
+            size = h.committer.residents.size
+            assert await h.refetch([1, 1]) == {}
+            assert h.stored()[1] == piece(1)
+            assert h.stored()[0] != piece(0)
+            assert (len(h.committer.residents), h.committer.residents.size) == (3, size)
+            assert h.metrics.ranges_fetched == 2
+
+    anyio.run(play)
+
+
+def test_a_refetch_that_fails_leaves_what_is_held() -> None:
+    async def play() -> None:
+        async with harness() as h:
+            await h.fill([0])
+            with pytest.raises(ObjectMissingError):
+                await h.refetch([0], FlakyStore(h.store, {1: ObjectMissingError("gone")}))
+            assert h.stored() == {0: piece(0)}
+            await h.fill([0])
+            assert h.metrics.ranges_fetched == 1
+
+    anyio.run(play)
+
+
+def test_what_many_find_wrong_is_refetched_once() -> None:
+    async def play() -> None:
+        async with harness() as h:
+            await h.fill([0])
+            source = GatedSource(h.store)
+            async with anyio.create_task_group() as tasks:
+                for _ in range(20):
+                    tasks.start_soon(h.refetch, [0], source)
+                await anyio.wait_all_tasks_blocked()
+                source.opened.set()
+            assert source.calls == [(0, 1000)]
+
+    anyio.run(play, backend="trio")
+
+
+def test_a_refetch_without_room_delivers_and_leaves_nothing_behind() -> None:
+    async def play() -> None:
+        async with harness() as h:
+            await h.fill([0, 1])
+            h.table.room = 0
+            assert await h.refetch([0]) == {0: piece(0)}
+            assert h.stored().keys() == {c for c in (0, 1) if h.ref.chunk_id(c) in held(h)}
+
+    def held(h: Harness) -> Residents:
+        return h.committer.residents
 
     anyio.run(play)
 

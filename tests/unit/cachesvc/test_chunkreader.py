@@ -1,17 +1,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from cachesvc.chunk import MIB, Span
+from cachesvc.chunk import MIB, ObjectRef, Span
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheUnusableError
-from cachesvc.store.chunkreader import ChunkReader
-from cachesvc.store.chunkstore import ChunkStore
+from cachesvc.store.chunkreader import MAX_COUNTED, ChunkReader
+from cachesvc.store.chunkstore import ChunkStore, NewChunk
 from cachesvc.store.marker import Marker, Phase, write_marker
 from tests.fakes.chunks import bytes_of, chunk_of, new_chunk, span_of
 from tests.fakes.reader_process import ReaderProcess, reader_process
@@ -241,3 +241,45 @@ def test_the_writers_process_cannot_read_beside_itself(
     with pytest.raises(CacheUnusableError, match="already open"):
         ChunkReader(config.directory)
     assert store.usage().chunk_count == 0
+
+
+HUGE = ObjectRef("test://", "huge", (1 << 63) - 1, None, 512)
+
+
+def put_pieces(store: ChunkStore, ref: ObjectRef, indices: Iterable[int]) -> None:
+    store.put([NewChunk(ref.chunk_id(index), bytes(100)) for index in indices])
+
+
+def test_readable_bytes_are_those_of_the_object_however_large_it_is(
+    store: ChunkStore, reader: ReaderProcess
+) -> None:
+    others = [ObjectRef("test://", str(number), 512, None, 512) for number in range(50)]
+    for other in others:
+        put_pieces(store, other, [0])
+    assert reader.readable_bytes(HUGE.digest) == (0, None)
+    put_pieces(store, HUGE, [0, 7, 1 << 31, (1 << 32) - 1])
+    assert reader.readable_bytes(HUGE.digest) == (400, None)
+    assert reader.readable_bytes(HUGE.digest, 8) == (200, None)
+    assert all(reader.readable_bytes(other.digest) == (100, None) for other in others)
+
+
+def test_readable_bytes_are_counted_in_slices(store: ChunkStore, reader: ReaderProcess) -> None:
+    put_pieces(store, HUGE, range(MAX_COUNTED))
+    assert reader.readable_bytes(HUGE.digest) == (100 * MAX_COUNTED, None)
+    put_pieces(store, HUGE, [1 << 20])
+    assert reader.readable_bytes(HUGE.digest) == (100 * MAX_COUNTED, 1 << 20)
+    assert reader.readable_bytes(HUGE.digest, 1 << 20) == (100, None)
+
+
+def test_unverified_chunks_are_not_readable_bytes(
+    config: CacheConfig, reader: ReaderProcess
+) -> None:
+    store = ChunkStore(config)
+    put_pieces(store, HUGE, [0, 1])
+    reader.open(config.directory)
+    die(store)
+    store = ChunkStore(config)
+    assert reader.readable_bytes(HUGE.digest) == (0, None)
+    store.verify(HUGE.chunk_id(1))
+    assert reader.readable_bytes(HUGE.digest) == (100, None)
+    store.close()

@@ -62,7 +62,7 @@ def test_what_was_filled_is_read_from_the_map(cached: CachedDirectory, backend: 
         with client.hits(spans) as views:
             assert views is not None
             assert b"".join(views) == data[50_000:220_000]
-        assert client.cached_bytes(ref) == ref.size
+        assert await client.cached_bytes(ref) == ref.size
 
     play(cached, test, backend)
 
@@ -81,7 +81,8 @@ def test_many_objects_are_filled_at_once(cached: CachedDirectory) -> None:
     async def test(client: CacheClient) -> None:
         refs = [await cached.write(f"many/{n}", os.urandom(1000 + n)) for n in range(50)]
         assert await client.fill([Want(0, ref, 0) for ref in refs]) == {}
-        assert all(client.cached_bytes(ref) == ref.size for ref in refs)
+        for ref in refs:
+            assert await client.cached_bytes(ref) == ref.size
 
     play(cached, test)
 
@@ -143,8 +144,8 @@ def test_the_service_computes_identities_itself(cached: CachedDirectory) -> None
         ref = await cached.write("planted", b"content")
         forged = ObjectRef("file:///elsewhere", "planted", ref.size, ref.version)
         await client.fill(all_of(forged))
-        assert client.cached_bytes(forged) == 0
-        assert client.cached_bytes(ref) == ref.size
+        assert await client.cached_bytes(forged) == 0
+        assert await client.cached_bytes(ref) == ref.size
 
     play(cached, test)
 
@@ -172,7 +173,11 @@ def test_what_is_prefetched_can_be_read(cached: CachedDirectory) -> None:
     async def test(client: CacheClient) -> None:
         ref = await cached.write("prefetched", os.urandom(250_000), CHUNK_SIZE)
         client.prefetch_nowait(all_of(ref))
-        await until(lambda: client.cached_bytes(ref) == ref.size)
+
+        async def is_cached() -> bool:
+            return await client.cached_bytes(ref) == ref.size
+
+        await until(is_cached)
 
     play(cached, test)
 
@@ -200,6 +205,93 @@ def test_a_service_that_hangs_ends_in_an_error_in_time(tmp_path: Path) -> None:
                 await client.read(0, ref, 0, 7)
 
     with cached_directory(tmp_path) as cached:
+        anyio.run(play_alone, cached, backend="trio")
+
+
+def test_the_cached_bytes_of_a_huge_sparse_file_are_told_at_once(cached: CachedDirectory) -> None:
+    async def test(client: CacheClient) -> None:
+        (cached.source / "sparse").touch()
+        os.truncate(cached.source / "sparse", 15 << 40)
+        ref = ObjectRef(cached.origin.root, "sparse", 15 << 40, None)
+        last = ref.chunk_count - 1
+        with anyio.fail_after(5):
+            assert await client.cached_bytes(ref) == 0
+            await client.fill([Want(0, ref, 0), Want(0, ref, last)])
+            assert await client.cached_bytes(ref) == 2 * ref.chunk_size
+            hostile = ObjectRef(cached.origin.root, "sparse", (1 << 63) - 1, None)
+            assert await client.cached_bytes(hostile) == 0
+
+    play(cached, test)
+
+
+GOOD, BAD = os.urandom(250_000), bytes(250_000)
+
+
+async def cached_wrong(cached: CachedDirectory, client: CacheClient, key: str) -> ObjectRef:
+    """Have wrong bytes cached of an object whose name alone stands for its content."""
+    await cached.write(key, BAD)
+    ref = ObjectRef(cached.origin.root, key, len(BAD), None, CHUNK_SIZE)
+    assert await client.read(0, ref, 0, ref.size) == BAD
+    await cached.write(key, GOOD)
+    return ref
+
+
+def test_what_a_reader_rejects_is_fetched_anew(cached: CachedDirectory) -> None:
+    async def test(client: CacheClient) -> None:
+        ref = await cached_wrong(cached, client, "rejected")
+        before = await cached.stats()
+        assert await client.reread(0, ref, 150_000, 160_000, BAD[:10_000]) == GOOD[150_000:160_000]
+        whole = await client.read(0, ref, 0, ref.size)
+        assert whole == BAD[:100_000] + GOOD[100_000:200_000] + BAD[200_000:]
+        after = await cached.stats()
+        assert after["chunks_disputed"] == before["chunks_disputed"] + 1
+        for name in ("chunk_count", "stored_bytes", "slab_bytes"):
+            assert after[name] == before[name]
+
+    play(cached, test)
+
+
+def test_what_others_had_mended_is_not_fetched_again(cached: CachedDirectory) -> None:
+    async def test(client: CacheClient) -> None:
+        ref = await cached_wrong(cached, client, "mended")
+        before = (await cached.stats())["ranges_fetched"]
+        for _ in range(3):
+            assert await client.reread(0, ref, 0, 10, BAD[:10]) == GOOD[:10]
+        assert (await cached.stats())["ranges_fetched"] == before + 1
+
+    play(cached, test)
+
+
+def test_what_is_rejected_and_cannot_be_fetched_stays(cached: CachedDirectory) -> None:
+    async def test(client: CacheClient) -> None:
+        ref = await cached_wrong(cached, client, "kept")
+        (cached.source / "kept").unlink()
+        with pytest.raises(ObjectMissingError, match="kept"):
+            await client.reread(0, ref, 0, 10, BAD[:10])
+        assert await client.cached_bytes(ref) == ref.size
+
+    play(cached, test)
+
+
+def test_a_block_keeps_its_bytes_though_they_are_rejected(cached: CachedDirectory) -> None:
+    async def test(client: CacheClient) -> None:
+        ref = await cached_wrong(cached, client, "held")
+        with client.hits(list(spans_of(ref, 0, 10))) as views:
+            assert views is not None
+            await client.fill(all_of(ref), anew=True)
+            assert b"".join(views) == BAD[:10]
+        assert await client.read(0, ref, 0, ref.size) == GOOD
+
+    play(cached, test)
+
+
+def test_without_room_what_is_rejected_is_fetched_anew_too(tmp_path: Path) -> None:
+    async def play_alone(cached: CachedDirectory) -> None:
+        async with cached.client() as client:
+            ref = await cached_wrong(cached, client, "carried")
+            assert await client.reread(0, ref, 0, 10, BAD[:10]) == GOOD[:10]
+
+    with cached_directory(tmp_path, free_floor=1 << 60) as cached:
         anyio.run(play_alone, cached, backend="trio")
 
 

@@ -98,3 +98,16 @@ def test_a_restored_chunk_is_doubtful_until_it_is_trusted() -> None:
     assert residents.is_doubtful(chunk(0))
     residents.trust(chunk(0))
     assert not residents.is_doubtful(chunk(0))
+
+
+def test_a_chunk_that_takes_anothers_place_counts_once() -> None:
+    residents = filled(1, size=10)
+    residents.admit(chunk(0), 30, now=1.0)
+    assert (len(residents), residents.size) == (1, 30)
+
+
+def test_a_doubtful_chunk_that_was_replaced_is_not_doubtful() -> None:
+    residents = filled(0)
+    residents.restore(chunk(0), 10, hot=True, doubtful=True)
+    residents.admit(chunk(0), 10, now=1.0)
+    assert not residents.is_doubtful(chunk(0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tests.fakes.manifests import (
     Directory,
     File,
+    MemorySource,
     Node,
     Symlink,
     asked,
@@ -20,7 +22,7 @@ from tests.fakes.manifests import (
     read_back,
     walk,
 )
-from vfs.errors import ManifestError
+from vfs.errors import ManifestDamagedError, ManifestError
 from vfs.manifest.inode import PLACE, RECORD_SIZE, decode_inode
 from vfs.manifest.superblock import TableRoot
 from vfs.manifest.tree import Tree
@@ -73,6 +75,61 @@ def test_bytes_after_the_end_change_nothing() -> None:
 def test_other_files_are_refused(data: bytes) -> None:
     assert read_all(data) is None
     assert read_all(WHOLE[:32] + data) is None
+
+
+class DamagedSource(MemorySource):
+    """Gives wrong bytes to whoever reads, and to *times* who read again; notes each range."""
+
+    def __init__(self, data: bytes, times: int = 0) -> None:
+        super().__init__(data)
+        self.times = times
+        self.read_ranges: list[tuple[int, int]] = []
+        self.reread_ranges: list[tuple[int, int]] = []
+
+    async def read(self, start: int, stop: int) -> bytes:
+        self.read_ranges.append((start, stop))
+        return bytes(byte ^ 1 for byte in self.data[start:stop])
+
+    async def reread(self, start: int, stop: int, bad: bytes) -> bytes:
+        assert bad == bytes(byte ^ 1 for byte in self.data[start:stop])
+        self.reread_ranges.append((start, stop))
+        self.times -= 1
+        return bad if self.times >= 0 else self.data[start:stop]
+
+
+def test_what_is_damaged_on_its_way_is_read_once_more() -> None:
+    async def read() -> dict[bytes, Node]:
+        return await read_back(await Tree.open(source, None))
+
+    source = DamagedSource(WHOLE)
+    assert anyio.run(read) == READ_BACK
+    assert source.reread_ranges == source.read_ranges
+
+
+def test_what_is_damaged_twice_is_refused_and_may_be_right_the_next_time() -> None:
+    async def read() -> None:
+        tree = await Tree.open(source, None)
+        source.times = 1
+        inode = await tree.resolve(b"d/e/f")
+        assert inode is not None
+        with pytest.raises(ManifestDamagedError):
+            await tree.chunk_hashes(inode, 0, 2)
+        assert await tree.chunk_hashes(inode, 0, 2)
+
+    source = DamagedSource(WHOLE)
+    anyio.run(read)
+    assert len(source.reread_ranges) == len(source.read_ranges)
+
+
+def test_another_object_in_the_manifests_place_is_read_once_more() -> None:
+    async def read() -> Tree:
+        return await Tree.open(source, None)
+
+    source = DamagedSource(WHOLE, times=1)
+    with pytest.raises(ManifestError):
+        anyio.run(read)
+    assert len(source.reread_ranges) == 1
+    assert anyio.run(read).superblock.file_count == 3
 
 
 def test_a_forged_manifest_with_nothing_altered_is_read() -> None:

@@ -75,3 +75,20 @@ def test_a_manifest_that_is_shorter_than_its_ref_says_is_damaged(tmp_path: Path)
     source = StoreSource(store_with(tmp_path, b"short"), "manifest", 100)
     with pytest.raises(ManifestDamagedError, match="manifest is truncated"):
         anyio.run(source.read, 0, 10)
+
+
+def test_what_is_read_again_is_fetched_anew(tmp_path: Path) -> None:
+    data = bytes(3 * BLOCK_SIZE)
+    store = store_with(tmp_path, data)
+    source = StoreSource(store, "manifest", len(data))
+
+    async def read() -> None:
+        assert await source.read(0, len(data)) == data
+        mended = os.urandom(len(data))
+        store_with(tmp_path, mended)
+        start, stop = BLOCK_SIZE - 10, BLOCK_SIZE + 10
+        assert await source.read(start, stop) == bytes(20)
+        assert await source.reread(start, stop, bytes(20)) == mended[start:stop]
+        assert store.reads == 3 + 2
+
+    anyio.run(read)
