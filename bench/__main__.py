@@ -14,7 +14,7 @@ from rich.console import Console
 from bench.demo import ending_cleanly_on_signals
 from bench.dose import Dose
 from bench.report import Report
-from bench.scenarios import chaos, memory, read, startup
+from bench.scenarios import chaos, memory, read, startup, workers
 
 WIDTH = 150
 """Columns of a table that goes to a file."""
@@ -61,13 +61,23 @@ def read_command(repeats: int, out: Path | None) -> None:
         finish(read.run(scratch, repeats, say), out)
 
 
+@main.command("workers")
+@repeats_option
+@out_option
+def workers_command(repeats: int, out: Path | None) -> None:
+    """Measure first reads from a warm node cache by many readers, with 1 worker and with 2."""
+    with scratch_directory() as scratch:
+        finish(workers.run(scratch, repeats, say), out)
+
+
 @main.command("memory")
 @click.option("--files", default=100_000, show_default=True, help="How many files to read.")
+@click.option("--lookups", default=0, show_default=True, help="How many names to look up then.")
 @out_option
-def memory_command(files: int, out: Path | None) -> None:
+def memory_command(files: int, lookups: int, out: Path | None) -> None:
     """Measure the private memory of everybody who serves a mount."""
     with scratch_directory() as scratch:
-        finish(memory.run(scratch, files, say), out)
+        finish(memory.run(scratch, files, lookups, say), out)
 
 
 @main.command("chaos")

@@ -33,8 +33,8 @@ class Record:
     kills: Counter[str] = field(default_factory=Counter)
     repeated: int = 0
     """Commands that had to be given again because of a kill."""
-    stalls: list[tuple[str, float]] = field(default_factory=list)
-    """What was done, and the longest step after it."""
+    stalls: list[tuple[float, str, float]] = field(default_factory=list)
+    """When what was done, and the longest step after it."""
     calm: list[float] = field(default_factory=list)
     """The steps before anything was done."""
     refused: list[str] = field(default_factory=list)
@@ -47,7 +47,9 @@ class Record:
         steps: list[Step] = readers.steps
         moments = [moment for moment, _ in blows]
         longest = longest_after(moments, steps)
-        self.stalls += [(blow.name, stall) for (_, blow), stall in zip(blows, longest, strict=True)]
+        self.stalls += [
+            (moment, blow.name, stall) for (moment, blow), stall in zip(blows, longest, strict=True)
+        ]
         self.calm += [step.seconds for step in steps if moments and step.ended < moments[0]]
         self.refused += readers.refused
         self.wrong += readers.wrong

@@ -45,13 +45,17 @@ class HeadraceMounts:
 
     name = "headrace"
 
+    def __init__(self, *options: str) -> None:
+        """Mount with *options*."""
+        self._options = options
+
     @contextmanager
     def mounted(self, dataset: Path, scratch: Path) -> Iterator[HeadraceMount]:
         """Publish and mount *dataset*, with a node's cache of its own."""
         command = Headrace.below(scratch, {})
         words = (str(dataset), "--repo", str(scratch / "repository"))
         command.run("snapshot", *words)
-        mount = HeadraceMount(command, scratch / "mount", words)
+        mount = HeadraceMount(command, scratch / "mount", (*words, *self._options))
         with command.cache_service_stopped_after():
             mount.mount()
             try:

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 
 from bench.chaos import Readers
@@ -119,9 +120,9 @@ def write_version(dataset: Path, version: int) -> dict[str, bytes]:
 
 def report(record: Record, undone: int) -> Report:
     """Say what readers saw."""
-    stalls = [stall for _, stall in record.stalls]
+    stalls = [stall for *_, stall in record.stalls]
     steps = {"nothing yet (all steps)": record.calm}
-    for name, stall in sorted(record.stalls):
+    for _, name, stall in sorted(record.stalls, key=itemgetter(1)):
         steps.setdefault(name, []).append(stall)
     steps["any"] = stalls
     return Report(

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node import Node
-from vfs.mounting.process import wait_for_end
+from tests.node import Node, wait_until
 
 
 @contextmanager
@@ -30,18 +29,15 @@ def copied_mount_table() -> Iterator[None]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may copy the mount table")
-def test_a_supervisor_that_ends_late_leaves_the_next_mounts_record_alone(
+def test_a_mount_that_lives_on_elsewhere_leaves_the_next_ones_record_alone(
     node: Node, source: Path
 ) -> None:
     """`headrace list` still shows the mount that took the old one's place."""
     (source / "file").write_bytes(b"content")
     node.snapshot(source)
     mountpoint = node.mount(source)
-    (first,) = node.processes()["supervisor"]
     with copied_mount_table():
         node.run("umount", "--lazy", mountpoint)
         node.run("mount", source, mountpoint)
-    assert wait_for_end(first, 20)
-    (row,) = node.mounts()
-    assert row["mounted"]
-    assert row["supervisor"] != first
+    wait_until(lambda: [row["mounted"] for row in node.mounts()] == [True])
+    assert (mountpoint / "file").read_bytes() == b"content"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations_with_replacement
 from pathlib import Path
 
 import pytest
 
 from tests.fuse.fleet import FILE_SIZE, Fleet, kill, launched_fleet
-from tests.node import ROLES, Node, wait_until
+from tests.node import ROLES, Node, wait_until, waits_for_bytes
 from vfs.mounting.process import is_alive
 
 LONGEST_STALL_SECONDS = 5.0
@@ -58,6 +60,28 @@ def test_the_keeper_alone_brings_a_mount_back(fleet: Fleet) -> None:
     kill(*before["supervisor"], *before["worker"])
     assert len(fleet.read(1)) == FILE_SIZE
     wait_until(fleet.is_whole)
+
+
+def test_workers_die_before_a_new_supervisor_knows_them(fleet: Fleet) -> None:
+    """A request is answered too when its worker dies while a new supervisor does not know it yet
+    (Linux 6.9 and later).
+    """
+    before = fleet.node.processes()
+    with fleet.node.stopped("cachesvc"), ThreadPoolExecutor() as pool:
+        reading = pool.submit(fleet.read, 1)
+        wait_until(lambda: any(map(waits_for_bytes, own_threads())))
+        with fleet.node.stopped("worker"):
+            kill(*before["supervisor"])
+            wait_until(lambda: set(fleet.node.processes()["supervisor"]) - {*before["supervisor"]})
+            kill(*before["worker"])
+        for pid in before["cachesvc"]:
+            os.kill(pid, signal.SIGCONT)
+        assert len(reading.result(LONGEST_STALL_SECONDS)) == FILE_SIZE
+
+
+def own_threads() -> list[int]:
+    """Return the threads of this process."""
+    return [int(name) for name in os.listdir("/proc/self/task")]
 
 
 def test_deaths_leave_nothing_behind(fleet: Fleet) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from cachesvc.errors import CacheUnusableError
 
 ANSWER_SECONDS = 5.0
-_ANSWER_SIZE = 4096  # what a pipe takes in one piece
+_PROBE_SIZE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,11 @@ def _start(question: Question) -> tuple[int, int]:
 
 
 def _answer_of(pid: int, reader: int, deadline: float) -> Answer | None:
-    try:
+    with os.fdopen(reader) as answer_pipe:
         if not select.select([reader], [], [], max(0.0, deadline - time.monotonic()))[0]:
             os.kill(pid, signal.SIGKILL)  # not waited for: it may take for ever
             return None
-        text = os.read(reader, _ANSWER_SIZE)
-    finally:
-        os.close(reader)
+        text = answer_pipe.read()
     os.waitpid(pid, 0)
     answer: Answer = json.loads(text) if text else {"error": "looking at it kills the process"}
     return answer
@@ -87,14 +85,18 @@ def _look_at_directory(path: Path) -> Answer:
     real = path.resolve()
     space = os.statvfs(real)
     with tempfile.TemporaryFile(dir=real) as probe:
-        probe.write(b"\0" * _ANSWER_SIZE)
+        probe.write(b"\0" * _PROBE_SIZE)
         probe.flush()
     return {"path": str(real), "free": space.f_bavail * space.f_frsize}
 
 
 def _look_at_store(path: Path) -> Answer:
-    from cachesvc.store.chunkreader import ChunkReader  # noqa: PLC0415 - the others need no LMDB
+    # The other questions need no LMDB.
+    from cachesvc.store.chunkreader import ChunkReader  # noqa: PLC0415
+    from cachesvc.store.layout import store_path  # noqa: PLC0415
 
+    if not store_path(path).exists():
+        return {}
     try:
         ChunkReader(path).close()
     except CacheUnusableError as error:
@@ -116,7 +118,7 @@ def main() -> None:
         answer = {"error": "", **ABILITIES[topic](Path(path))}
     except OSError as error:
         answer = {"error": errno.errorcode.get(error.errno or 0, str(error))}
-    sys.stdout.write(json.dumps(answer)[:_ANSWER_SIZE])
+    sys.stdout.write(json.dumps(answer))
 
 
 if __name__ == "__main__":

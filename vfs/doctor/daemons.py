@@ -60,7 +60,9 @@ def cache_service_findings(scene: Scene) -> Iterator[Finding]:
             yield from _of_cache_service(scene, directory, pid)
         elif directory in needed:
             yield warning(
-                f"cache service of {directory}", "none runs", "the next read that needs it starts it"
+                f"cache service of {directory}",
+                "none runs",
+                "the next read that needs it starts it",
             )
 
 

@@ -45,7 +45,9 @@ def judged_runtime(path: Path, answer: Answer | None) -> Finding:
     return ok(place, "it can be written")
 
 
-def judged_cache(path: Path, answer: Answer | None, table: Sequence[MountInfo]) -> Iterator[Finding]:
+def judged_cache(
+    path: Path, answer: Answer | None, table: Sequence[MountInfo]
+) -> Iterator[Finding]:
     """Judge a cache directory by its room and its file system."""
     place = f"cache directory {path}"
     if answer is not None and answer["error"] == "ENOENT":

@@ -27,7 +27,7 @@ MOST_ROUNDS = 5
 def examine() -> list[Finding]:
     """Look at everything; what is wrong is looked at twice, and must be wrong both times."""
     first = _look()
-    if not any(finding.cure for finding in first):
+    if not any(finding.cure or finding.severity is Severity.PROBLEM for finding in first):
         return first
     time.sleep(PAUSE_SECONDS)
     second = _look()

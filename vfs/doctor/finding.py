@@ -70,9 +70,7 @@ class ReadAhead:
     kibibytes: int
 
 
-Cure: TypeAlias = (
-    Unmount | ForgetMount | RemoveSocket | Resume | End | StartSupervisor | ReadAhead
-)
+Cure: TypeAlias = Unmount | ForgetMount | RemoveSocket | Resume | End | StartSupervisor | ReadAhead
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,23 +33,20 @@ def mend(cure: Cure) -> str:
     """Do it, and return what was done in a few words. Raises MountError."""
     match cure:
         case Unmount():
-            return _unmount(cure)
+            done = _unmount(cure)
         case ForgetMount():
-            forget_state(cure.key)
-            return f"removed {mount_directory(cure.key)}"
+            done = _forget(cure)
         case RemoveSocket():
-            return _remove_socket(cure)
+            done = _remove_socket(cure)
         case Resume():
-            _send(cure.process, [signal.SIGCONT])
-            return f"continued {cure.process.role} {cure.process.pid}"
+            done = _resume(cure.process)
         case End():
-            return _end(cure.process)
+            done = _end(cure.process)
         case StartSupervisor():
-            ensure_daemon(SUPERVISOR)
-            return "started a supervisor"
+            done = _start_supervisor()
         case ReadAhead():
-            done = set_read_ahead(cure.mount, cure.kibibytes)
-            return f"{'set' if done else 'could not set'} read_ahead_kb of {cure.mount.mountpoint}"
+            done = _read_ahead(cure)
+    return done
 
 
 def _unmount(cure: Unmount) -> str:
@@ -60,6 +57,26 @@ def _unmount(cure: Unmount) -> str:
     if cure.key is not None:
         forget_state(cure.key)
     return f"unmounted {cure.mountpoint}"
+
+
+def _forget(cure: ForgetMount) -> str:
+    forget_state(cure.key)
+    return f"removed {mount_directory(cure.key)}"
+
+
+def _resume(process: Process) -> str:
+    _send(process, [signal.SIGCONT])
+    return f"continued {process.role} {process.pid}"
+
+
+def _start_supervisor() -> str:
+    ensure_daemon(SUPERVISOR)
+    return "started a supervisor"
+
+
+def _read_ahead(cure: ReadAhead) -> str:
+    done = set_read_ahead(cure.mount, cure.kibibytes)
+    return f"{'set' if done else 'could not set'} read_ahead_kb of {cure.mount.mountpoint}"
 
 
 def _remove_socket(cure: RemoveSocket) -> str:

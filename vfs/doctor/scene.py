@@ -93,7 +93,7 @@ class Scene:
 
     def has_neighbours(self) -> bool:
         """Say whether headrace runs from other runtime directories as well."""
-        return any(process.runtime != self.runtime for process in self.processes)
+        return any(each.runtime not in {None, self.runtime} for each in self.processes)
 
     def process(self, pid: int | None) -> Process | None:
         """Return one of the processes."""

@@ -7,6 +7,7 @@ shown.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import anyio
 
@@ -54,8 +55,8 @@ def _judged(origin: Origin, record: MountRecord, reason: str) -> Finding:
 def _reason_for_silence(origin: Origin, record: MountRecord) -> str:
     """Return why nothing can be had from there, empty when something can."""
     if origin.protocol == "file":
-        (answer,) = ask_children([Question("mount", origin.local_path)], STORE_SECONDS)
-        return "no answer in time" if answer is None else answer["error"]
+        (answer,) = ask_children([Question("mount", Path(origin.address))], STORE_SECONDS)
+        return "no answer in time" if answer is None else str(answer["error"])
     try:
         anyio.run(_ask, origin, record, backend="asyncio")
     except TimeoutError:

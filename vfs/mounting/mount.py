@@ -163,9 +163,20 @@ def _fusermount(
 
 def set_read_ahead(info: MountInfo, kibibytes: int) -> bool:
     """Let the kernel read that far ahead on this mount; False where only root may say so."""
-    knob = Path(f"/sys/class/bdi/{info.major}:{info.minor}/read_ahead_kb")
     try:
-        knob.write_text(str(kibibytes))
+        _read_ahead_knob(info).write_text(str(kibibytes))
     except OSError:
         return False
     return True
+
+
+def read_ahead_of(info: MountInfo) -> int | None:
+    """Return how many KiB the kernel reads ahead on this mount, None when it does not say."""
+    try:
+        return int(_read_ahead_knob(info).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _read_ahead_knob(info: MountInfo) -> Path:
+    return Path(f"/sys/class/bdi/{info.major}:{info.minor}/read_ahead_kb")

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 1.0
 RETURN_SECONDS = 2.0
 """How long a new supervisor waits for workers that live to call."""
+LOOK_SECONDS = 0.1
+"""How often it looks whether they still do."""
 FIRST_BACKOFF_SECONDS = 0.05
 LONGEST_BACKOFF_SECONDS = 1.0
 CALM_SECONDS = 3.0
@@ -114,11 +116,14 @@ class ServedMount:
 
     async def _await_return(self, pids: tuple[int, ...]) -> None:
         """Wait until the workers of the last supervisor that live have called."""
-        alive = {pid for pid in pids if is_alive(pid)}
-        self._owes_resend = len(alive) < len(pids) or not alive
         with trio.move_on_after(RETURN_SECONDS):
-            while not alive <= {worker.pid for worker in self._crew}:
-                await self._change()
+            while any(map(is_alive, set(pids) - {worker.pid for worker in self._crew})):
+                with trio.move_on_after(LOOK_SECONDS):
+                    await self._change()
+        # Who died while nobody watched, a retired one perhaps, is unknown, and to have the kernel
+        # repeat what is being answered does no harm.
+        is_crew_whole = bool(pids) and all(map(is_alive, pids))
+        self._owes_resend |= self._can_resend or not is_crew_whole
 
     async def _keep_crew(self, *, is_new: bool) -> None:
         while self.is_mounted():
