@@ -15,13 +15,20 @@ _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class MountInfo:
-    """One line of proc_pid_mountinfo(5); `minor` is the number of the FUSE connection."""
+    """One line of proc_pid_mountinfo(5); `minor` is the number of the FUSE connection.
+
+    `root` is the directory of the file system that is seen at the mountpoint: "/" but for the bind
+    mount of a part. `options` are those of this one mount, not of the file system.
+    """
 
     minor: int
     major: int
     mountpoint: Path
     filesystem: str
     source: str
+    mount_id: int = 0
+    root: str = "/"
+    options: frozenset[str] = frozenset()
 
 
 def parse_mountinfo(text: bytes) -> list[MountInfo]:
@@ -40,6 +47,9 @@ def _parse_line(line: bytes) -> MountInfo | None:
             mountpoint=Path(_unescape(fields[4])),
             filesystem=_unescape(fields[dash + 1]),
             source=_unescape(fields[dash + 2]),
+            mount_id=int(fields[0]),
+            root=_unescape(fields[3]),
+            options=frozenset(_unescape(fields[5]).split(",")),
         )
     except (ValueError, IndexError):
         return None

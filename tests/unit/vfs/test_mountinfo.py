@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from vfs.mounting.mountinfo import mount_table, parse_mountinfo
 
 LINE = (
-    rb"98 26 0:51 / /mnt/a\040b\134c ro,nosuid,nodev,relatime shared:1 master:2 - "
+    rb"98 26 0:51 /a\040part /mnt/a\040b\134c ro,nosuid,nodev,relatime shared:1 master:2 - "
     rb"fuse.headrace headrace:s3://h/b\040c ro,user_id=0"
 )
 
@@ -18,6 +18,8 @@ def test_a_line_is_decoded_with_its_escapes_and_optional_fields() -> None:
     assert info.mountpoint == Path("/mnt/a b\\c")
     assert (info.major, info.minor) == (0, 51)
     assert (info.filesystem, info.source) == ("fuse.headrace", "headrace:s3://h/b c")
+    assert (info.mount_id, info.root) == (98, "/a part")
+    assert info.options == {"ro", "nosuid", "nodev", "relatime"}
 
 
 @given(st.binary(max_size=300))
