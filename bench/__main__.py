@@ -14,7 +14,7 @@ from rich.console import Console
 from bench.demo import ending_cleanly_on_signals
 from bench.dose import Dose
 from bench.report import Report
-from bench.scenarios import chaos, memory, read, startup, workers
+from bench.scenarios import chaos, memory, mounts, read, startup, workers
 
 WIDTH = 150
 """Columns of a table that goes to a file."""
@@ -78,6 +78,16 @@ def memory_command(files: int, lookups: int, out: Path | None) -> None:
     """Measure the private memory of everybody who serves a mount."""
     with scratch_directory() as scratch:
         finish(memory.run(scratch, files, lookups, say), out)
+
+
+@main.command("mounts")
+@click.option("--count", type=click.IntRange(min=2), default=50, show_default=True)
+@click.option("--workers", default=1, show_default=True, help="Workers of each mount.")
+@out_option
+def mounts_command(count: int, workers: int, out: Path | None) -> None:
+    """Measure what many idle mounts cost in memory, descriptors and time."""
+    with scratch_directory() as scratch:
+        finish(mounts.run(scratch, count, workers, say), out)
 
 
 @main.command("chaos")

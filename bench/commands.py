@@ -104,11 +104,11 @@ class Headrace:
             yield
         finally:
             # Again and again, since one that is just starting may have forked meanwhile.
-            while left := self._processes():
+            while left := self.processes():
                 for pid in left:
                     stop(pid)
 
-    def _processes(self) -> list[int]:
+    def processes(self) -> list[int]:
         """Return all processes that run in our environment, the ones about to serve included."""
         mark = f"{RUNTIME_VARIABLE}={self.environ[RUNTIME_VARIABLE]}".encode()
         found = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -13,9 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.census import Census, servers
 from bench.chaos import Readers
 from bench.commands import CommandFailedError, Headrace
-from bench.dose import ROLES, Act, Blow
+from bench.dose import Act, Blow
 from bench.expected import Content, Switching
 from bench.stalls import Step, longest_after
 
@@ -41,6 +41,8 @@ class Record:
     wrong: list[str] = field(default_factory=list)
     file_count: int = 0
     step_count: int = 0
+    held: dict[str, tuple[Census, Census]] = field(default_factory=dict)
+    """Who held what before the first blow and after the last, by the name of the run."""
 
     def add(self, readers: Readers, blows: Sequence[tuple[float, Blow]]) -> None:
         """Add what *readers* saw of *blows* and of the time before."""
@@ -121,9 +123,7 @@ class Harm:
         """Return the processes by role as soon as all are there."""
         deadline = time.monotonic() + WHOLE_SECONDS
         while time.monotonic() < deadline:
-            (row,) = json.loads(self._command.run("list", "--json"))
-            found = {role: [row[role]] if row[role] else [] for role in ROLES if role != "worker"}
-            found["worker"] = row["workers"]
+            found = servers(self._command)
             if all(found.values()) and len(found["worker"]) == self._worker_count:
                 return found
         raise TimeoutError(f"somebody is missing: {found}")

@@ -1,11 +1,14 @@
-"""What the kernel knows of other processes: CPU time and private memory."""
+"""What the kernel knows of other processes: CPU time, memory, what they have open."""
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 _PRIVATE = ("RssAnon", "RssShmem")
+_SHARE = ("Pss_Anon", "Pss_Shmem")
 
 
 def cpu_seconds(pid: int) -> float:
@@ -23,5 +26,32 @@ def private_bytes(pid: int) -> int:
 
 def private_bytes_in(status: str) -> int:
     """Return the private memory that the text of /proc/PID/status tells of."""
-    fields = dict(line.split(":", 1) for line in status.splitlines())
-    return sum(int(fields[name].split()[0]) * 1024 for name in _PRIVATE)
+    return _sum_of(status, _PRIVATE)
+
+
+def share_bytes(pid: int) -> int:
+    """Return a process's share of the memory that is no file's: what processes have in common with
+    the one that they were forked from is divided among them, so that shares can be added up.
+    """
+    return share_bytes_in(Path(f"/proc/{pid}/smaps_rollup").read_text())
+
+
+def share_bytes_in(rollup: str) -> int:
+    """Return the share of memory that the text of /proc/PID/smaps_rollup tells of."""
+    return _sum_of(rollup, _SHARE)
+
+
+def descriptor_count(pid: int) -> int:
+    """Return how many descriptors a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def thread_count(pid: int) -> int:
+    """Return how many threads a process has."""
+    return len(os.listdir(f"/proc/{pid}/task"))
+
+
+def _sum_of(text: str, names: Sequence[str]) -> int:
+    """Add up lines such as `RssAnon: 2000 kB`."""
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return sum(int(fields[name].split()[0]) * 1024 for name in names)

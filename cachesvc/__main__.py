@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import faulthandler
 import logging
-import os
 import sys
-from contextlib import suppress
 
 import anyio
 
 from cachesvc.config import CacheConfig
+from cachesvc.detached import detach, tell
 from cachesvc.errors import HeadraceError
 from cachesvc.lock import ServiceLock
 from cachesvc.logs import log_to_stderr
@@ -26,7 +25,7 @@ def main() -> int:
     """Serve until told to stop; return the exit code."""
     config = config_from_json(sys.argv[1])
     starter = int(sys.argv[2]) if len(sys.argv) > 2 else None
-    if starter is not None and _detached():
+    if starter is not None and detach():
         return 0
     log_to_stderr("cachesvc")
     # A line for each retry and response; what matters comes as an error of ours.
@@ -34,7 +33,7 @@ def main() -> int:
     try:
         _serve(config, starter)
     except HeadraceError as error:
-        _tell(starter, f"{type(error).__name__}: {error}")
+        tell(starter, f"{type(error).__name__}: {error}")
         sys.stderr.write(f"headrace: {error}\n")
         return 1
     return 0
@@ -52,22 +51,7 @@ def _serve(config: CacheConfig, starter: int | None) -> None:
 
 async def _live(config: CacheConfig, lock: ServiceLock, starter: int | None) -> None:
     """Make the service where it has an event loop, and run it."""
-    await CacheService(config, lock).run(lambda: _tell(starter, READY))
-
-
-def _detached() -> bool:
-    """Fork, and return True in the parent; the child has a session of its own."""
-    if os.fork():
-        return True
-    os.setsid()
-    return False
-
-
-def _tell(starter: int | None, word: str) -> None:
-    """Write the one line that whoever started the service waits for, if they still do."""
-    if starter is not None:
-        with suppress(BrokenPipeError), os.fdopen(starter, "w") as pipe:
-            pipe.write(f"{word}\n")
+    await CacheService(config, lock).run(lambda: tell(starter, READY))
 
 
 if __name__ == "__main__":

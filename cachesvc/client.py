@@ -144,6 +144,11 @@ class CacheClient:
                 self._touched.add(span.chunk)
         return _ForgivingHits(reader.hits(spans), partial(self._give_up, reader))
 
+    def replace_origins(self, origins: Sequence[Origin], renew: Renew) -> None:
+        """Ask for the same places with the credentials of *origins* from now on, later *renew*."""
+        self._renew = renew
+        self._use(tuple(origins))
+
     async def cached_bytes(self, ref: ObjectRef) -> int:
         """Return how many bytes of an object can be read without fetching any.
 
@@ -230,10 +235,15 @@ class CacheClient:
         async with self._renewing:
             if self._origins is expired and self._renew is not None:
                 renewed = tuple(await self._renew())
-                if renewed != expired and list(map(_root, renewed)) == list(map(_root, expired)):
-                    self._origins = renewed
-                    self._link.reopen(self._opening(renewed))
+                same_places = list(map(_root, renewed)) == list(map(_root, expired))
+                # Somebody may have called `replace_origins` meanwhile.
+                if renewed != expired and same_places and self._origins is expired:
+                    self._use(renewed)
         return self._origins is not expired
+
+    def _use(self, origins: tuple[Origin, ...]) -> None:
+        self._origins = origins
+        self._link.reopen(self._opening(origins))
 
     def _opening(self, origins: Sequence[Origin]) -> list[Attach]:
         """Return what makes the service know *origins*."""

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import socket
 import struct
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import IO
 
-from cachesvc.ambient import without_credentials
+from cachesvc.ambient import NO_AMBIENT_CREDENTIALS, without_credentials
 from cachesvc.chunk import MIB
 from cachesvc.config import CacheConfig
+from cachesvc.detached import open_log, start_detached
 from cachesvc.errors import CacheBusyError, CacheServiceError
 from cachesvc.framesocket import connect, is_answered
 from cachesvc.lock import unusable_directory
@@ -26,20 +24,12 @@ READY = "ready"
 
 _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
-_MAX_LOG_SIZE = 8 * MIB
 _PEER = struct.Struct("3i")
 
 # glibc otherwise gives each transaction's heap back: 200 to 330 against 800 us of CPU a MB written.
 # It refuses a threshold above 32 MiB. At 4 MiB slabs stay in the heap and fetched ranges do not: 76
 # MiB of private memory after 640 MB in large chunks, against 110 to 170 at 1 and 32 MiB.
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(4 * MIB), "MALLOC_TRIM_THRESHOLD_": str(64 * MIB)}
-
-# Credentials come with the mounts. Nothing of the person who happened to start the service is used.
-_NO_AMBIENT_CREDENTIALS = {
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "AWS_CONFIG_FILE": os.devnull,
-    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-}
 
 
 def config_to_json(config: CacheConfig) -> str:
@@ -63,8 +53,11 @@ def service_command(config: CacheConfig) -> list[str]:
 
 
 def service_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the environment for the service: memory settings, and no credentials."""
-    return {**without_credentials(environ), **_MALLOC, **_NO_AMBIENT_CREDENTIALS}
+    """Return the environment for the service: memory settings, and no credentials.
+
+    They come with the mounts: nothing of the person who happened to start the service is used.
+    """
+    return {**without_credentials(environ), **_MALLOC, **NO_AMBIENT_CREDENTIALS}
 
 
 def ensure_service(config: CacheConfig, start_seconds: float = _START_SECONDS) -> None:
@@ -95,44 +88,14 @@ def service_pid(directory: Path) -> int | None:
 
 
 def _start(config: CacheConfig, deadline: float) -> None:
-    """Start the service and wait for its word; it detaches itself, so that nobody must reap it."""
+    """Start the service and wait for its word. Raises the error that it reported."""
     try:
         config.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        log = _open_log(config.directory / "service.log")
+        log = open_log(config.directory / "service.log")
     except OSError as error:
         raise unusable_directory(config, error) from error
-    reader, writer = os.pipe()
-    with os.fdopen(reader) as word:
-        try:
-            with log:
-                process = subprocess.Popen(
-                    [*service_command(config), str(writer)],
-                    env=service_environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd="/",
-                    pass_fds=(writer,),
-                )
-        finally:
-            os.close(writer)
-        try:
-            _check_word(_read_word(word, deadline), config)
-        finally:
-            process.wait()
-
-
-def _open_log(path: Path) -> IO[bytes]:
-    """Open the service's log for appending; a large one starts anew."""
-    if path.exists() and path.stat().st_size > _MAX_LOG_SIZE:
-        path.replace(path.with_suffix(".log.old"))
-    return path.open("ab")
-
-
-def _read_word(word: IO[str], deadline: float) -> str:
-    """Return the line that the service writes when it is ready or failed; empty if it died."""
-    readable, _, _ = select.select([word], [], [], max(0.0, deadline - time.monotonic()))
-    return word.readline().strip() if readable else "no answer in time"
+    word = start_detached(service_command(config), service_environment(), log, deadline)
+    _check_word(word, config)
 
 
 def _check_word(text: str, config: CacheConfig) -> None:
@@ -143,6 +106,6 @@ def _check_word(text: str, config: CacheConfig) -> None:
     if name == CacheBusyError.__name__:
         raise CacheBusyError(message)
     raise CacheServiceError(
-        f"the cache service for {config.directory} did not start: {message or text or 'it died'}; "
+        f"the cache service for {config.directory} did not start: {message or text}; "
         f"see {config.directory / 'service.log'}"
     )

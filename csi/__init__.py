@@ -1,1 +1,1 @@
-"""The Kubernetes driver. Knows volumes, targets and pods; not chunks or inodes. Still empty."""
+"""The Kubernetes driver. Knows volumes, targets and pods; not chunks or inodes."""

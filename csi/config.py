@@ -77,6 +77,8 @@ class DriverConfig:
     startup_taint: str | None = None
     kube_api: bool = False
     """Whether events are written; the taint needs the API whatever this says."""
+    kube_url: str | None = None
+    """The API server; None: the one that every pod is told of."""
     version: str = "0"
 
     def __post_init__(self) -> None:
@@ -88,6 +90,26 @@ class DriverConfig:
     def registration_socket(self) -> Path:
         """Where the kubelet looks for a plugin to register."""
         return self.kubelet_dir / "plugins_registry" / f"{self.driver_name}-reg.sock"
+
+    @property
+    def draft_dir(self) -> Path:
+        """Where the socket of `endpoint` is made: beside its directory, which holds it alone."""
+        return self.endpoint.parent.parent / f".{self.driver_name}"
+
+    @property
+    def source_dir(self) -> Path:
+        """Where source mounts are."""
+        return self.state_dir / "mounts"
+
+    @property
+    def record_dir(self) -> Path:
+        """Where publish records are."""
+        return self.state_dir / "volumes"
+
+    @property
+    def spec_dir(self) -> Path:
+        """Where specs with their secrets are."""
+        return self.run_dir / "specs"
 
     @property
     def supervisor_socket(self) -> Path:
@@ -111,8 +133,14 @@ def _complaints(config: DriverConfig) -> Iterator[str]:
 
 
 def _path_complaints(config: DriverConfig) -> Iterator[str]:
-    for path in (config.kubelet_dir, config.state_dir, config.run_dir, config.link_dir):
-        if not path.is_absolute():
+    for path in (
+        config.kubelet_dir,
+        config.state_dir,
+        config.run_dir,
+        config.link_dir,
+        config.cache_dir,
+    ):
+        if path is not None and not path.is_absolute():
             yield f"{path} must be an absolute path"
     for path in (config.endpoint, config.registration_socket, config.supervisor_socket):
         if len(bytes(path)) > MAX_SOCKET_PATH:

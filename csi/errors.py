@@ -3,6 +3,7 @@
 VfsError
 └── CsiError
     ├── ConfigurationError          the driver was started with settings that cannot work
+    ├── BrokenError                 the driver will not serve again until it is restarted
     ├── InvalidArgumentError        the request lacks something, or says what nobody understands
     ├── NotFoundError               no such dataset, ref or sub-directory; nothing published there
     ├── AlreadyPublishedError       the target holds this volume with other arguments
@@ -26,6 +27,10 @@ class CsiError(VfsError):
 
 class ConfigurationError(CsiError):
     """The driver was started with settings that cannot work."""
+
+
+class BrokenError(CsiError):
+    """The driver will not serve again until it is restarted."""
 
 
 class InvalidArgumentError(CsiError):

@@ -109,14 +109,16 @@ class Mounter:
 
     async def run(self, holder: Holder) -> None:
         """Attend to it for ever, whichever process it is; *holder* has the copies kept here."""
-        backoff = FIRST_BACKOFF_SECONDS
+        backoff, told = FIRST_BACKOFF_SECONDS, ""
         while True:
             try:
                 with closing(connect(self._socket)) as link:
                     await self._attend(link, holder)
-                    backoff = FIRST_BACKOFF_SECONDS
+                    backoff, told = FIRST_BACKOFF_SECONDS, ""
             except (CsiError, TimeoutError) as error:
-                log.info("no mounter: %s", error)
+                if str(error) != told:
+                    log.warning("%s", error)
+                told = str(error)
             except (KeyError, ValueError, TypeError):
                 log.exception("the mounter was not understood")
             finally:

@@ -125,6 +125,7 @@ class SourceMounts:
 
         Raises UnavailableError when what it takes is not known any more.
         """
+        await self._until_settled()  # till then the mounter may hold what seems dead
         async with self._locks[key[:SHARE_SIZE]]:
             if self.is_live(key):
                 return

@@ -7,16 +7,16 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from operator import itemgetter
 from pathlib import Path
 
+from bench.census import Census, at_rest
 from bench.chaos import Readers
+from bench.chaosreport import report
 from bench.commands import Headrace
 from bench.dose import Blow, Dose
 from bench.expected import Content, Switching, Unchanging
 from bench.harm import Harm, Record, ref
-from bench.report import Bar, Report, Sheet
-from bench.stalls import percentile
+from bench.report import Report
 
 READERS = 8
 WORKERS = 2
@@ -28,10 +28,13 @@ SMALL_CACHE = "48M"
 """Less than half of the dataset, so that there is always something to fetch."""
 VERSIONS = 3
 """One more than a switch has to do with."""
+WARM_UP_ROUNDS = 20
 CALM_SECONDS = 5.0
-LONGEST_STALL_SECONDS = 5.0
-USUAL_STALL_SECONDS = 1.0
 SAY_EVERY = 20
+SETTING = [
+    f"{READERS} readers of {FILES:,} files, every byte verified, half of them through mmap, and "
+    f"one more with {LARGE_SIZE >> 20} MiB mapped all the time",
+]
 
 
 def run(scratch: Path, dose: Dose, seconds: float, say: Callable[[str], None]) -> Report:
@@ -49,10 +52,19 @@ def run(scratch: Path, dose: Dose, seconds: float, say: Callable[[str], None]) -
         say(f"{name}: making {FILES:,} files, then {len(blows)} blows")
         with command.cache_service_stopped_after(), ground(command, own) as (mount, content):
             harm = Harm(command, mount, WORKERS, content, record)
+            before = warmed_up(command, mount, content)
             readers = Readers(mount, content, READERS, LARGE)
             undone += strike(blows, harm, readers, deadline, say)
             record.add(readers, harm.blows)
-    return report(record, undone)
+            record.held[name] = before, at_rest(command)
+    return report(record, undone, SETTING)
+
+
+def warmed_up(command: Headrace, mount: Path, content: Content) -> Census:
+    """Return who holds what after the first few files, with which much is opened for good."""
+    with Readers(mount, content, READERS, LARGE) as readers:
+        readers.wait_for_rounds(WARM_UP_ROUNDS)
+    return at_rest(command)
 
 
 def strike(
@@ -116,62 +128,3 @@ def write_version(dataset: Path, version: int) -> dict[str, bytes]:
             (dataset / name).write_bytes(content)
         hashes[name] = hashlib.sha256(content).digest()
     return hashes
-
-
-def report(record: Record, undone: int) -> Report:
-    """Say what readers saw."""
-    stalls = [stall for *_, stall in record.stalls]
-    steps = {"nothing yet (all steps)": record.calm}
-    for _, name, stall in sorted(record.stalls, key=itemgetter(1)):
-        steps.setdefault(name, []).append(stall)
-    steps["any"] = stalls
-    return Report(
-        scenario="chaos",
-        notes=[
-            f"{READERS} readers of {FILES:,} files, every byte verified, half of them through "
-            f"mmap, and one more with {LARGE_SIZE >> 20} MiB mapped all the time",
-            "a step is to open a file or to read 256 KiB; what follows a blow is the longest step "
-            "under way between it and the next one",
-            f"{record.file_count:,} files were verified in {record.step_count:,} steps",
-            f"{record.repeated} commands were given again after a kill in the middle of them",
-            *(record.refused + record.wrong)[:20],
-        ],
-        sheets=[
-            Sheet(
-                "stalls, ms",
-                ("after", "times", "median", "99 %", "longest"),
-                [row(name, seconds) for name, seconds in steps.items()],
-            ),
-            Sheet(
-                "kills", ("role", "times"), [[k, str(v)] for k, v in sorted(record.kills.items())]
-            ),
-        ],
-        bars=[
-            Bar("blows left undone", undone, 0, at_most=True),
-            Bar("errors", len(record.refused), 0, at_most=True),
-            Bar("wrong bytes", len(record.wrong), 0, at_most=True),
-            Bar(
-                "stalls after a blow, 99 %",
-                percentile(stalls, 0.99),
-                USUAL_STALL_SECONDS,
-                at_most=True,
-                unit=" s",
-            ),
-            Bar("longest stall", max(stalls), LONGEST_STALL_SECONDS, at_most=True, unit=" s"),
-        ],
-        figures={
-            "kills": record.kills,
-            "stalls": record.stalls,
-            "repeated": record.repeated,
-            "errors": record.refused,
-            "wrong": record.wrong,
-            "files": record.file_count,
-            "steps": record.step_count,
-        },
-    )
-
-
-def row(name: str, seconds: Sequence[float]) -> list[str]:
-    """Return the row of stalls that *name* was followed by."""
-    shares = (percentile(seconds, share) for share in (0.5, 0.99, 1.0))
-    return [name, f"{len(seconds):,}", *(f"{share * 1e3:,.1f}" for share in shares)]

@@ -110,7 +110,15 @@ class Container:
             for target, inside in targets.items()
         )
         self._process = subprocess.Popen(
-            ["unshare", "-m", "--propagation", "slave", "sh", "-c", f"{binds} && echo ready && cat"],
+            [
+                "unshare",
+                "-m",
+                "--propagation",
+                "slave",
+                "sh",
+                "-c",
+                f"{binds} && echo ready && cat",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import anyio
 import anyio.abc
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tests.fakes.http_message import Message, MessageReader
 
@@ -46,6 +46,11 @@ class Status:
 @dataclass(frozen=True, slots=True)
 class HangBeforeHeaders:
     """Never answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Keep the request until all faults are forgotten, then let the server answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,7 @@ class ShortRange:
 Fault = (
     Status
     | HangBeforeHeaders
+    | Hold
     | Reset
     | LoseAnswer
     | Truncate
@@ -145,10 +151,12 @@ class FaultProxy:
 
     endpoint: str
     upstream: tuple[str, int]
+    portal: BlockingPortal
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     connections: int = 0
     _rules: list[Rule] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _healed: anyio.Event = field(default_factory=anyio.Event)
 
     def inject(
         self,
@@ -164,9 +172,10 @@ class FaultProxy:
             self._rules.append(Rule(fault, method, part, skip, times))
 
     def heal(self) -> None:
-        """Forget all faults."""
+        """Forget all faults, and let go of what was held."""
         with self._lock:
             self._rules.clear()
+        self.portal.call(self._let_go)
 
     def count(self, method: str, part: str = "") -> int:
         """Return how many requests of *method* came whose target contains *part*."""
@@ -183,6 +192,10 @@ class FaultProxy:
             taken = [rule for rule in self._rules if rule.take(request)]
         return taken[0].fault if taken else None
 
+    def _let_go(self) -> None:
+        self._healed.set()
+        self._healed = anyio.Event()
+
     async def serve(self, stream: anyio.abc.SocketStream) -> None:
         """Serve one connection: one request after the other."""
         self.connections += 1
@@ -198,6 +211,9 @@ class FaultProxy:
         match fault:
             case HangBeforeHeaders():
                 await anyio.sleep_forever()
+            case Hold():
+                await self._healed.wait()
+                await _deliver(stream, await self._ask(request), None)
             case Reset():
                 await _reset(stream)
             case LoseAnswer():
@@ -279,7 +295,7 @@ def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
     with start_blocking_portal() as portal:
         listener = portal.call(partial(anyio.create_tcp_listener, local_host="127.0.0.1"))
         port = listener.extra(anyio.abc.SocketAttribute.local_port)
-        proxy = FaultProxy(f"http://127.0.0.1:{port}", server)
+        proxy = FaultProxy(f"http://127.0.0.1:{port}", server, portal)
         serving = portal.start_task_soon(listener.serve, proxy.serve)
         try:
             yield proxy

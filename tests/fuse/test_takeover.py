@@ -15,7 +15,6 @@ from tests.node import ROLES, Node, wait_until, waits_for_bytes
 from vfs.mounting.process import is_alive
 
 LONGEST_STALL_SECONDS = 5.0
-DEATHS = 8
 
 
 @pytest.fixture
@@ -82,22 +81,6 @@ def test_workers_die_before_a_new_supervisor_knows_them(fleet: Fleet) -> None:
 def own_threads() -> list[int]:
     """Return the threads of this process."""
     return [int(name) for name in os.listdir("/proc/self/task")]
-
-
-def test_deaths_leave_nothing_behind(fleet: Fleet) -> None:
-    """Supervisor, keeper and zygote hold as many descriptors after many deaths as before."""
-
-    def descriptor_counts() -> list[int]:
-        found = fleet.node.processes()
-        pids = {*found["supervisor"], *found["keeper"], *fleet.node.pids_of("mounting.zygote")}
-        return sorted(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids - {*found["worker"]})
-
-    before = descriptor_counts()
-    for _ in range(DEATHS):
-        wait_until(fleet.is_whole)
-        kill(fleet.node.processes()["worker"][0])
-    wait_until(fleet.is_whole)
-    wait_until(lambda: descriptor_counts() == before)
 
 
 def test_the_zygote_dies(fleet: Fleet) -> None:

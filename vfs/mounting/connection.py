@@ -24,7 +24,7 @@ def make_mount(spec: MountSpec) -> tuple[MountRecord, int]:
 
     Raises MountError; nothing is left mounted then.
     """
-    options = MountOptions(f"headrace:{spec.source.root}", spec.allow_other)
+    options = MountOptions(f"headrace:{spec.source.root}", spec.allow_other, spec.no_exec)
     descriptor = mount(spec.mountpoint, options)
     try:
         return _begin(spec, descriptor), descriptor

@@ -13,21 +13,30 @@ from vfs.mounting import wire
 from vfs.mounting.forking import Zygote
 from vfs.mounting.keeping import HeldMount
 from vfs.mounting.link import Link
+from vfs.mounting.record import MountRecord
+from vfs.serving.tally import Tally
 
 START_SECONDS = 60.0
 PROBE_SECONDS = 30.0
 
 
 class WorkerFailedError(MountError):
-    """A worker could not serve."""
+    """A worker could not serve; `cause` is the name of what it raised."""
+
+    def __init__(self, message: str, cause: str = "") -> None:
+        """Say *message*, a worker's own words."""
+        super().__init__(message)
+        self.cause = cause or type(self).__name__
 
 
 class CrewMember:
     """A worker that serves. Owns the connection to it."""
 
-    def __init__(self, pid: int, link: Link) -> None:
-        """Know the worker *pid* by *link*, on which it has registered."""
+    def __init__(self, pid: int, link: Link, record: MountRecord) -> None:
+        """Know the worker *pid* by *link*, on which it has registered for *record*."""
         self.pid = pid
+        self.tally = Tally()
+        """What it has counted, as last heard."""
         self.unanswered = 0
         """Pings in a row without a sign of life; a pause of our own adds none."""
         self.owes_nothing = False
@@ -35,6 +44,7 @@ class CrewMember:
         self.is_retired = False
         self._pinged = False
         self._link = link
+        self._record = record
         self._probed = trio.Event()
         self._probe_error: str | None = None
 
@@ -47,12 +57,25 @@ class CrewMember:
                 self._probed.set()
             elif message.kind == "farewell":
                 self.owes_nothing = True
+            elif message.kind == "pong":
+                self.tally = Tally.from_fields(message.fields.get("tally", {}))
         self._link.close()
 
     @property
     def is_responsive(self) -> bool:
         """Say whether it has answered the last ping."""
         return self._pinged and self.unanswered == 0
+
+    @property
+    def is_alive(self) -> bool:
+        """Say whether it owes no more than the answer that may be on its way."""
+        return self.unanswered <= 1
+
+    def follow(self, record: MountRecord) -> None:
+        """Have it serve by *record*, which may have other credentials than it knows."""
+        if record != self._record:
+            self._record = record
+            self._link.send("record", record=record.to_json())
 
     def ping(self) -> None:
         """Ask for a sign of life."""
@@ -91,11 +114,12 @@ async def hire(zygote: Zygote, mount: HeldMount) -> CrewMember:
     link = Link(ours)
     try:
         with theirs:
-            pid = await zygote.fork(mount.record.to_json(), mount.connection, theirs.fileno())
+            descriptors = (mount.connection, theirs.fileno())
+            pid = await zygote.fork("fork", descriptors, record=mount.record.to_json())
     except BaseException:
         link.close()
         raise
-    worker = CrewMember(pid, link)
+    worker = CrewMember(pid, link, mount.record)
     try:
         with trio.fail_after(START_SECONDS):
             await _await_registration(link, mount)
@@ -118,4 +142,4 @@ async def _await_registration(link: Link, mount: HeldMount) -> None:
         )
     message.close()
     if message.kind != "register":
-        raise WorkerFailedError(message.fields["error"])
+        raise WorkerFailedError(message.fields["error"], message.fields.get("name", ""))

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
-import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from cachesvc.ambient import without_credentials
+from cachesvc.detached import open_log, start_detached
 from vfs.errors import MountError
 from vfs.mounting import wire
 from vfs.mounting.state import runtime_directory
@@ -25,7 +22,6 @@ from vfs.mounting.state import runtime_directory
 READY, BUSY = "ready", "busy"
 START_SECONDS = 30.0
 POLL_SECONDS = 0.02
-MAX_LOG_SIZE = 8 << 20
 IDLE_VARIABLE = "HEADRACE_IDLE_SECONDS"
 IDLE_SECONDS = 5.0
 FIRST_CALL_SECONDS = 5.0
@@ -93,56 +89,14 @@ def ensure_daemon(daemon: Daemon, start_seconds: float = START_SECONDS) -> None:
 
 
 def _start(daemon: Daemon, deadline: float) -> str:
-    """Start the process and return its word; it detaches itself, so that nobody must reap it."""
-    reader, writer = os.pipe()
-    with os.fdopen(reader) as word:
-        try:
-            with open_log(daemon.log) as log:
-                process = subprocess.Popen(
-                    daemon.command(str(writer)),
-                    env=daemon_environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd="/",
-                    pass_fds=(writer,),
-                )
-        finally:
-            os.close(writer)
-        try:
-            seconds = max(0.0, deadline - time.monotonic())
-            readable, _, _ = select.select([word], [], [], seconds)
-            return (word.readline().strip() or "it died") if readable else "no answer in time"
-        finally:
-            process.wait()
+    """Start the process and return its word."""
+    return start_detached(daemon.command(), daemon_environment(), open_log(daemon.log), deadline)
 
 
 def daemon_environment() -> dict[str, str]:
     """Return the environment for a process that serves all mounts: no one mount's credentials."""
     directory = str(runtime_directory().absolute())
     return {**without_credentials(os.environ), "HEADRACE_RUNTIME_DIR": directory}
-
-
-def open_log(path: Path) -> IO[bytes]:
-    """Open a log for appending; a large one starts anew."""
-    if path.exists() and path.stat().st_size > MAX_LOG_SIZE:
-        path.replace(path.with_suffix(".log.old"))
-    return path.open("ab")
-
-
-def detach() -> bool:
-    """Fork, and return True in the parent; the child has a session of its own."""
-    if os.fork():
-        return True
-    os.setsid()
-    return False
-
-
-def tell(starter: int | None, word: str) -> None:
-    """Write the one line that whoever started this process waits for, if they still do."""
-    if starter is not None:
-        with suppress(BrokenPipeError), os.fdopen(starter, "w") as pipe:
-            pipe.write(f"{word}\n")
 
 
 def lock(daemon: Daemon) -> int | None:

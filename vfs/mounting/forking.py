@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import trio
 
 from vfs.errors import MountError
 from vfs.mounting import wire
+from vfs.mounting.daemon import daemon_environment
 from vfs.mounting.link import Link
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ class Zygote:
             try:
                 process = await trio.lowlevel.open_process(
                     [python, "-P", "-m", "vfs.mounting.zygote"],
+                    env=daemon_environment(),
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     cwd="/",
@@ -62,11 +65,14 @@ class Zygote:
         code = await process.wait()
         raise ZygoteFailedError(f"{python} cannot load this program (exit {code})")
 
-    async def fork(self, record: str, connection: int, supervisor: int) -> int:
-        """Have a worker forked with both descriptors; return its pid. Raises ZygoteGoneError."""
+    async def fork(self, kind: str, descriptors: Sequence[int], **order: object) -> int:
+        """Have a child forked that does as ordered with the descriptors; return its pid.
+
+        Raises ZygoteGoneError.
+        """
         async with self._lock:
             with trio.move_on_after(ZYGOTE_SECONDS):
-                if self._link.send("fork", (connection, supervisor), record=record):
+                if self._link.send(kind, descriptors, **order):
                     answer = await self._link.receive()
                     if answer is not None:
                         pid: int = answer.fields["pid"]

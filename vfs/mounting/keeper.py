@@ -14,7 +14,9 @@ import socket
 import sys
 import time
 from dataclasses import dataclass, field
+from types import FrameType
 
+from cachesvc.detached import detach, tell
 from cachesvc.logs import log_to_stderr
 from vfs.mounting import wire
 from vfs.mounting.daemon import (
@@ -24,9 +26,7 @@ from vfs.mounting.daemon import (
     READY,
     SUPERVISOR,
     daemon_environment,
-    detach,
     lock,
-    tell,
 )
 from vfs.mounting.wire import Message, WireError
 
@@ -47,9 +47,10 @@ class Kept:
 class Keeper:
     """Holds on. Owns the listener, the descriptors and its callers' connections."""
 
-    def __init__(self, listener: socket.socket) -> None:
-        """Hold for whoever calls at *listener*."""
+    def __init__(self, listener: socket.socket, *, hold_only: bool = False) -> None:
+        """Hold for whoever calls at *listener*; with *hold_only* do nothing else, and for ever."""
         self._listener = listener
+        self._hold_only = hold_only
         self._kept: dict[str, Kept] = {}
         self._callers: set[socket.socket] = set()
         self._supervisor: socket.socket | None = None
@@ -72,7 +73,7 @@ class Keeper:
             self._revive_supervisor()
 
     def _is_idle(self) -> bool:
-        waiting = time.monotonic() < self._patience_ends
+        waiting = self._hold_only or time.monotonic() < self._patience_ends
         return not (self._kept or self._callers or waiting)
 
     def _welcome(self) -> None:
@@ -128,7 +129,8 @@ class Keeper:
     def _revive_supervisor(self) -> None:
         """Start a supervisor where one is missing; it takes the lock or finds it taken."""
         now = time.monotonic()
-        if self._supervisor is not None or not self._kept or now < self._next_start:
+        has_one = self._hold_only or self._supervisor is not None
+        if has_one or not self._kept or now < self._next_start:
             return
         self._next_start = now + self._backoff
         self._backoff = min(2 * self._backoff, LONGEST_BACKOFF_SECONDS)
@@ -146,8 +148,11 @@ class Keeper:
         os.close(output)
 
 
-def main(starter: int | None = None) -> int:
-    """Keep until idle, in the background when told whom to say that it is ready."""
+def main(starter: int | None = None, *, hold_only: bool = False) -> int:
+    """Keep until idle, in the background when told whom to say that it is ready.
+
+    With *hold_only* it ends at SIGTERM, also as the first process of a container.
+    """
     if starter is not None and detach():
         return 0
     log_to_stderr("keeper")
@@ -157,13 +162,19 @@ def main(starter: int | None = None) -> int:
         return 1
     # The supervisors it starts need no reaping then.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    if hold_only:
+        signal.signal(signal.SIGTERM, _end)
     with wire.listen(KEEPER.socket) as listener:
         tell(starter, READY)
         try:
-            Keeper(listener).run()
+            Keeper(listener, hold_only=hold_only).run()
         finally:
             KEEPER.socket.unlink(missing_ok=True)
     return 0
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import trio
@@ -13,10 +14,12 @@ from vfs.mounting import wire
 from vfs.mounting.daemon import KEEPER, ensure_daemon
 from vfs.mounting.link import Link
 from vfs.mounting.record import MountRecord
+from vfs.mounting.role import has_external_keeper
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
+ANSWER_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +39,23 @@ class Keeping:
         self._link: Link | None = None
 
     async def start(self) -> list[HeldMount]:
-        """Find or start the keeper; return what it holds, each with a descriptor of our own."""
+        """Find or start the keeper; return what it holds, each with a descriptor of our own.
+
+        One that somebody else has to start, or that does not answer, is gone on without.
+        """
         self._link = await self._connect()
-        found = []
-        self._link.send("list")
-        while (message := await self._link.receive()) is not None and message.kind == "kept":
-            (connection,) = message.descriptors
-            record = MountRecord.from_json(message.fields["record"])
-            found.append(HeldMount(record, connection))
+        found: list[HeldMount] = []
+        if self._link is None:
+            return found
+        with trio.move_on_after(ANSWER_SECONDS) as scope:
+            self._link.send("list")
+            while (message := await self._link.receive()) is not None and message.kind == "kept":
+                (connection,) = message.descriptors
+                record = MountRecord.from_json(message.fields["record"])
+                found.append(HeldMount(record, connection))
+        if scope.cancelled_caught:
+            log.error("the keeper does not say what it holds")
+            self._link.close()
         self._held = {mount.record.key: mount for mount in found}
         return found
 
@@ -60,22 +72,26 @@ class Keeping:
                 self._link = await self._connect()
             except MountError as error:
                 log.error("%s", error)
+            if self._link is None:
                 await trio.sleep(RETRY_SECONDS)
                 continue
-            for mount in self._held.values():
-                self._put(self._link, mount)
+            for mount in list(self._held.values()):
+                await self._link.deliver("put", (mount.connection,), **_put(mount))
 
     def hold(self, mount: HeldMount) -> None:
         """Have a mount held from now on; its descriptor must stay open until `drop`."""
         self._held[mount.record.key] = mount
-        if self._link is not None:
-            self._put(self._link, mount)
+        self._tell("put", (mount.connection,), **_put(mount))
 
     def drop(self, key: str) -> None:
         """Have a mount held no longer."""
         self._held.pop(key, None)
-        if self._link is not None:
-            self._link.send("drop", key=key)
+        self._tell("drop", key=key)
+
+    def _tell(self, kind: str, descriptors: Sequence[int] = (), **fields: object) -> None:
+        """Tell the keeper; one that has left too much unread is told everything anew by `run`."""
+        if self._link is not None and not self._link.send(kind, descriptors, **fields):
+            self._link.close()
 
     def close(self) -> None:
         """Leave the keeper, which ends when it holds nothing."""
@@ -83,15 +99,18 @@ class Keeping:
             self._link.close()
 
     @staticmethod
-    async def _connect() -> Link:
+    async def _connect() -> Link | None:
+        """Return a link to the keeper; None while one that is not ours to start is not there."""
         while True:
-            await trio.to_thread.run_sync(ensure_daemon, KEEPER)
+            if not has_external_keeper():
+                await trio.to_thread.run_sync(ensure_daemon, KEEPER)
             try:
                 return Link(wire.connect(KEEPER.socket))
             except OSError:
+                if has_external_keeper():
+                    return None
                 log.info("the keeper ended before it was reached")
 
-    @staticmethod
-    def _put(link: Link, mount: HeldMount) -> None:
-        record = mount.record
-        link.send("put", (mount.connection,), key=record.key, record=record.to_json())
+
+def _put(mount: HeldMount) -> dict[str, str]:
+    return {"key": mount.record.key, "record": mount.record.to_json()}

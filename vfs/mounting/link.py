@@ -21,6 +21,7 @@ class Link:
         """Take over *sock*."""
         sock.setblocking(False)
         self._socket = sock
+        self._delivering = trio.Lock()
 
     def send(self, kind: str, descriptors: Sequence[int] = (), **fields: object) -> bool:
         """Send a message now; False when the peer is gone or has left too many unread."""
@@ -29,6 +30,23 @@ class Link:
         except OSError:
             return False
         return True
+
+    async def deliver(self, kind: str, descriptors: Sequence[int] = (), **fields: object) -> bool:
+        """Send a message as soon as there is room for it; False when the peer is gone."""
+        message = Message(kind, fields, tuple(descriptors))
+        async with self._delivering:
+            while True:
+                try:
+                    wire.send(self._socket, message)
+                except BlockingIOError:
+                    try:
+                        await trio.lowlevel.wait_writable(self._socket)
+                    except trio.ClosedResourceError:
+                        return False
+                except OSError:
+                    return False
+                else:
+                    return True
 
     async def receive(self) -> Message | None:
         """Return the next message; None when the peer is gone or the link was closed."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from vfs.errors import MountError
 from vfs.mounting.mountinfo import FILESYSTEM_TYPE, MountInfo, mounted_at
 
-MS_RDONLY, MS_NOSUID, MS_NODEV = 1, 2, 4
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 FUSERMOUNT_SECONDS = 20
@@ -30,6 +30,7 @@ class MountOptions:
 
     source: str
     allow_other: bool
+    no_exec: bool = False
 
 
 def resolve_mountpoint(path: str | Path) -> Path:
@@ -83,7 +84,7 @@ def _mount_as_root(mountpoint: Path, options: MountOptions) -> int:
         os.fsencode(options.source),
         os.fsencode(mountpoint),
         FILESYSTEM_TYPE.encode(),
-        MS_RDONLY | MS_NOSUID | MS_NODEV,
+        MS_RDONLY | MS_NOSUID | MS_NODEV | (MS_NOEXEC if options.no_exec else 0),
         data.encode(),
     )
     if result != 0:
@@ -98,6 +99,8 @@ def _mount_with_helper(mountpoint: Path, options: MountOptions) -> int:
     words.append("fsname=" + options.source.replace("\\", "\\\\").replace(",", "\\,"))
     if options.allow_other:
         words.append("allow_other")
+    if options.no_exec:
+        words.append("noexec")
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours, theirs:
         _fusermount(

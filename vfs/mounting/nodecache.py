@@ -6,7 +6,7 @@ from functools import partial
 
 import anyio
 
-from cachesvc.client import CacheClient
+from cachesvc.client import CacheClient, Renew
 from cachesvc.spawn import ensure_service
 from vfs.mounting.spec import MountSpec
 
@@ -17,6 +17,15 @@ def cache_client(spec: MountSpec) -> CacheClient:
         spec.cache.directory,
         [spec.source, spec.repository],
         ensure=partial(anyio.to_thread.run_sync, ensure_service, spec.cache),
-        renew=partial(anyio.to_thread.run_sync, spec.renewed_origins, abandon_on_cancel=True),
+        renew=_renewal(spec),
         deadline_seconds=spec.deadline_seconds,
     )
+
+
+def replace_origins(client: CacheClient, spec: MountSpec) -> None:
+    """Let *client* go on with the credentials of *spec*, which is of the same mount."""
+    client.replace_origins([spec.source, spec.repository], _renewal(spec))
+
+
+def _renewal(spec: MountSpec) -> Renew:
+    return partial(anyio.to_thread.run_sync, spec.renewed_origins, abandon_on_cancel=True)

@@ -11,7 +11,7 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import trio
@@ -21,6 +21,7 @@ from vfs.mounting import wire
 from vfs.mounting.daemon import SUPERVISOR, ensure_daemon
 from vfs.mounting.link import Link
 from vfs.mounting.record import MountRecord
+from vfs.mounting.role import is_mounter
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,9 @@ class Duties:
 
     probe: Callable[[], Awaitable[None]]
     retire: Callable[[], None]
+    refresh: Callable[[MountRecord], None]
+    tell: Callable[[], Mapping[str, int]]
+    """What the worker has counted, told with each sign of life."""
 
 
 class Registration:
@@ -82,12 +86,15 @@ class Registration:
         while (message := await link.receive()) is not None:
             match message.kind:
                 case "ping":
-                    link.send("pong")
+                    link.send("pong", tally=self._duties.tell())
                 case "probe":
                     await self._answer_probe(link)
                 case "retire":
                     self._retired = True
                     self._duties.retire()
+                case "record":
+                    self._record = MountRecord.from_json(message.fields["record"])
+                    self._duties.refresh(self._record)
                 case kind:
                     log.error("nobody taught me to %s", kind)
 
@@ -104,7 +111,7 @@ class Registration:
         for attempt in itertools.count(1):
             await trio.sleep(random.uniform(0, delay))
             try:
-                if attempt > PATIENT_ATTEMPTS:
+                if attempt > PATIENT_ATTEMPTS and not is_mounter():
                     delay = min(2 * delay, LONGEST_BACKOFF_SECONDS)
                     await trio.to_thread.run_sync(ensure_daemon, SUPERVISOR, abandon_on_cancel=True)
                 return wire.connect(SUPERVISOR.socket)

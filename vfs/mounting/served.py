@@ -14,12 +14,16 @@ from dataclasses import replace
 
 import trio
 
+from cachesvc.errors import HeadraceError
 from vfs.errors import MountError
 from vfs.mounting.connection import make_mount_anew
+from vfs.mounting.counting import Counting
 from vfs.mounting.crew import CrewMember, hire
 from vfs.mounting.forking import Zygote, ZygoteGoneError
 from vfs.mounting.keeping import HeldMount
-from vfs.mounting.process import is_alive
+from vfs.mounting.process import is_alive, pid_namespace
+from vfs.mounting.record import MountRecord
+from vfs.mounting.spec import MountSpec
 from vfs.mounting.state import MountState, load_state, save_state
 from vfs.serving import protocol
 
@@ -39,6 +43,15 @@ NO_RESEND_VARIABLE = "HEADRACE_SIMULATE_NO_RESEND"
 """Set to 1 it makes any kernel behave as those before Linux 6.9 do."""
 
 
+MakeAnew = Callable[[MountRecord, str], Awaitable[tuple[MountRecord, int]]]
+"""Returns a mount in the place of one that had to be given up for a reason, and its descriptor."""
+
+
+async def make_mount_anew_in_thread(record: MountRecord, _reason: str) -> tuple[MountRecord, int]:
+    """Do it here."""
+    return await trio.to_thread.run_sync(make_mount_anew, record)
+
+
 class ServedMount:
     """Keeps a mount served. Does not own its descriptor."""
 
@@ -47,16 +60,23 @@ class ServedMount:
         mount: HeldMount,
         zygote: Callable[[], Awaitable[Zygote]],
         hold: Callable[[HeldMount], None],
+        make_anew: MakeAnew = make_mount_anew_in_thread,
     ) -> None:
-        """Serve *mount* by workers that *zygote* forks; tell *hold* when it has to be made anew."""
+        """Serve *mount* by workers that *zygote* forks; tell *hold* when there is another record.
+
+        *make_anew* gives it another connection where the one that it has cannot be served.
+        """
         self.mount = mount
         self._hold = hold
+        self._make_anew = make_anew
+        self._counting = Counting()
         self.settled = trio.Event()
         """Set when all workers serve, or when `error` tells why none does."""
-        self.error: MountError | None = None
+        self.error: HeadraceError | None = None
         self.ended = trio.Event()
         self._zygote = zygote
-        self._spec = mount.record.spec
+        self.is_given_up = False
+        """Another takes its place, under the same name."""
         self._crew: list[CrewMember] = []
         self._retiring: list[CrewMember] = []
         self._owes_resend = False
@@ -67,27 +87,57 @@ class ServedMount:
         self._backoff = FIRST_BACKOFF_SECONDS
         self._calm_until = 0.0
 
+    @property
+    def _spec(self) -> MountSpec:
+        return self.mount.record.spec
+
     async def run(self, *, is_new: bool) -> None:
         """Serve until it is unmounted. Raises MountError when that of a new one cannot begin."""
         known = load_state(self._spec.key)
+        if not is_new:
+            self._counting.begin_stall()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._beat)
             if known is not None:
-                await self._await_return(known.workers)
+                await self._await_return(known.workers_in(pid_namespace()))
             await self._keep_crew(is_new=is_new)
             await self._dismiss_crew()
             nursery.cancel_scope.cancel()
 
     def is_mounted(self) -> bool:
-        """Say whether the kernel still has the connection."""
+        """Say whether the kernel still has the connection, and nobody has given it up."""
+        if self.is_given_up:
+            return False
         poll = select.poll()
         poll.register(self.mount.connection, 0)
         return not poll.poll(0)
 
+    def give_up(self) -> None:
+        """Serve no longer; the connection stays as it is."""
+        self.is_given_up = True
+        self._note_change()
+
+    def status(self) -> dict[str, object]:
+        """Return how it goes, in figures."""
+        workers = (*self._crew, *self._retiring)
+        return {
+            "alive": any(worker.is_alive for worker in self._crew),
+            "workers": len(self._crew),
+            **self._counting.status(worker.tally for worker in workers),
+        }
+
+    def refresh(self, spec: MountSpec) -> None:
+        """Go on with the credentials of *spec*. Raises MountError when it is another mount's."""
+        fresh = self._spec.with_credentials_of(spec)
+        self.mount = replace(self.mount, record=replace(self.mount.record, spec=fresh))
+        self._hold(self.mount)
+        for worker in (*self._crew, *self._retiring):
+            worker.follow(self.mount.record)
+
     async def adopt(self, worker: CrewMember) -> None:
         """Take on a worker that serves already, and stay with it until it is gone."""
-        self._crew.append(worker)
+        self._enlist(worker)
         self._note_change()
         await self._stay_with(worker)
 
@@ -108,7 +158,9 @@ class ServedMount:
             for worker in fresh:
                 worker.kill()
             raise
-        old, self._crew = self._crew, fresh
+        old, self._crew = self._crew, []
+        for worker in fresh:
+            self._enlist(worker)
         for worker in old:
             self._retire(worker)
         self._record_crew()
@@ -163,6 +215,7 @@ class ServedMount:
         while len(self._crew) < self._spec.worker_count and self.is_mounted():
             try:
                 self._join(await hire(await self._zygote(), self.mount))
+                self._counting.takeovers += 1 if self.settled.is_set() else 0
             except ZygoteGoneError as error:
                 log.warning("%s: %s", self._spec.mountpoint, error)
 
@@ -174,8 +227,13 @@ class ServedMount:
         self._retiring.append(worker)
         worker.retire()
 
-    def _join(self, worker: CrewMember) -> None:
+    def _enlist(self, worker: CrewMember) -> None:
         self._crew.append(worker)
+        self._counting.end_stall()
+        worker.follow(self.mount.record)
+
+    def _join(self, worker: CrewMember) -> None:
+        self._enlist(worker)
         self._nursery.start_soon(self._stay_with, worker)
 
     async def _stay_with(self, worker: CrewMember) -> None:
@@ -186,7 +244,13 @@ class ServedMount:
         for group in (self._crew, self._retiring):
             if worker in group:
                 group.remove(worker)
+        self._counting.keep(worker.tally)
+        self._note_vacancy()
         self._note_change()
+
+    def _note_vacancy(self) -> None:
+        if not self._crew and self.is_mounted():
+            self._counting.begin_stall()
 
     async def _back_off(self) -> None:
         """Wait before workers are replaced again: not at all when all was calm for a while."""
@@ -226,9 +290,11 @@ class ServedMount:
             worker.kill()
         self._crew.clear()
         self._retiring.clear()
+        self._counting.begin_stall()
         self._hang_count = 0
         self._owes_resend = False
-        record, connection = await trio.to_thread.run_sync(make_mount_anew, self.mount.record)
+        record, connection = await self._make_anew(self.mount.record, reason)
+        self._counting.renewals += 1
         os.dup2(connection, self.mount.connection, inheritable=False)
         os.close(connection)
         self.mount = HeldMount(record, self.mount.connection)
@@ -258,7 +324,12 @@ class ServedMount:
     def _record_crew(self) -> None:
         before = load_state(self._spec.key) or self._first_state()
         pids = tuple(sorted(worker.pid for worker in self._crew))
-        state = replace(before, workers=pids, connection=self.mount.record.connection)
+        state = replace(
+            before,
+            workers=pids,
+            pid_namespace=pid_namespace(),
+            connection=self.mount.record.connection,
+        )
         if state != before or not self.settled.is_set():
             save_state(state)
 

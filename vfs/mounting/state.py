@@ -24,6 +24,7 @@ class MountState:
     """What is known of one mount; `snapshots[epoch]` is the id of the one shown in that epoch.
 
     `key` is the mount's own, also beside an older one that was only hidden from the mountpoint.
+    `workers` are numbered as in `pid_namespace`: a container's successor has others.
     """
 
     key: str
@@ -35,6 +36,7 @@ class MountState:
     connection: int
     cache_directory: str
     workers: tuple[int, ...] = ()
+    pid_namespace: int | None = None
 
     @property
     def epoch(self) -> int:
@@ -45,6 +47,10 @@ class MountState:
     def snapshot(self) -> str:
         """The id of the snapshot that the mount shows now."""
         return self.snapshots[-1]
+
+    def workers_in(self, pid_namespace: int) -> tuple[int, ...]:
+        """Return the workers that have a number in that namespace."""
+        return self.workers if self.pid_namespace in {None, pid_namespace} else ()
 
     def with_workers(self, pids: tuple[int, ...]) -> MountState:
         """Return the same state served by other workers."""

@@ -17,20 +17,19 @@ from functools import partial
 
 import trio
 
+from cachesvc.detached import detach, tell
 from cachesvc.errors import HeadraceError, first_error
 from cachesvc.logs import log_to_stderr
 from vfs.errors import MountError
 from vfs.mounting import wire
-from vfs.mounting.crew import CrewMember
+from vfs.mounting.crew import CrewMember, WorkerFailedError
 from vfs.mounting.daemon import (
     BUSY,
     FIRST_CALL_SECONDS,
     READY,
     SUPERVISOR,
-    detach,
     idle_seconds,
     lock,
-    tell,
 )
 from vfs.mounting.forking import WarmZygote, Zygote
 from vfs.mounting.keeping import HeldMount, Keeping
@@ -80,7 +79,7 @@ class Supervisor:
                 self._take_on(mount, is_new=False)
                 nursery.start_soon(catch_up, mount)
             nursery.start_soon(self._keeping.run)
-            await nursery.start(self._stop_on_signal)
+            await nursery.start(self._heed_signals)
             nursery.start_soon(self._welcome)
             ready()
             await self._until_idle()
@@ -90,6 +89,9 @@ class Supervisor:
             self._listener.close()
             nursery.cancel_scope.cancel()
         self._keeping.close()
+
+    def _note_change(self) -> None:
+        self._changed.set()
 
     async def _until_idle(self) -> None:
         while True:
@@ -129,7 +131,7 @@ class Supervisor:
         finally:
             link.close()
             self._conversation_count -= 1
-            self._changed.set()
+            self._note_change()
 
     async def _reject(self, link: Link, message: Message) -> None:
         message.close()
@@ -140,16 +142,14 @@ class Supervisor:
         record = MountRecord.from_json(message.fields["record"])
         served = self._adopted(record, message, is_new=True)
         await served.settled.wait()
-        if served.error is None:
-            link.send("mounted")
-        else:
-            link.send("failed", error=str(served.error))
+        answer = failure_of(served.error) if served.error else Message("mounted")
+        link.send(answer.kind, **answer.fields)
 
     async def _register(self, link: Link, message: Message) -> None:
         """Take on a worker that has lost its supervisor."""
         record = MountRecord.from_json(message.fields["record"])
         served = self._adopted(record, message, is_new=False)
-        await served.adopt(CrewMember(message.fields["pid"], link))
+        await served.adopt(CrewMember(message.fields["pid"], link, record))
 
     async def _await_end(self, link: Link, message: Message) -> None:
         """Answer when a mount is gone, processes and all."""
@@ -205,12 +205,15 @@ class Supervisor:
         return self._take_on(mount, is_new=is_new)
 
     def _take_on(self, mount: HeldMount, *, is_new: bool) -> ServedMount:
-        served = ServedMount(mount, self._zygote.get, self._keeping.hold)
+        served = self._served(mount)
         self._mounts[mount.record.key] = served
         self._was_needed = True
-        self._changed.set()
+        self._note_change()
         self._nursery.start_soon(partial(self._see_through, served, is_new=is_new))
         return served
+
+    def _served(self, mount: HeldMount) -> ServedMount:
+        return ServedMount(mount, self._zygote.get, self._keeping.hold)
 
     async def _see_through(self, served: ServedMount, *, is_new: bool) -> None:
         """Serve a mount to its end and forget it. When cancelled it stays for others to take on."""
@@ -218,26 +221,29 @@ class Supervisor:
         try:
             await served.run(is_new=is_new)
         except* HeadraceError as group:
-            served.error = as_mount_error(first_error(group))
+            served.error = first_headrace_error(group)
         served.settled.set()
         self._keeping.drop(key)
         os.close(served.mount.connection)
         forget_state(key)
         del self._mounts[key]
         served.ended.set()
-        self._changed.set()
+        self._note_change()
 
-    async def _stop_on_signal(
+    async def _heed_signals(
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Take everything off when told to: who is inside may finish, then this ends."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             task_status.started()
             async for _ in signals:
                 self._stopping = True
-                for served in list(self._mounts.values()):
-                    await trio.to_thread.run_sync(_detach, served)
-                self._changed.set()
+                await self._stop()
+                self._note_change()
+
+    async def _stop(self) -> None:
+        """Take everything off: who is inside may finish, then this ends."""
+        for served in list(self._mounts.values()):
+            await trio.to_thread.run_sync(_detach, served)
 
 
 def _detach(served: ServedMount) -> None:
@@ -247,16 +253,23 @@ def _detach(served: ServedMount) -> None:
         log.info("%s", error)
 
 
-def as_mount_error(error: Exception) -> MountError:
-    """Return what an asker is told of *error*."""
-    return error if isinstance(error, MountError) else MountError(str(error))
+def first_headrace_error(group: BaseExceptionGroup[HeadraceError]) -> HeadraceError:
+    """Return one of the errors that ended a mount: it is enough to tell."""
+    error = first_error(group)
+    assert isinstance(error, HeadraceError)
+    return error
 
 
-def supervise(listener: socket.socket, held: int, ready: Callable[[], None]) -> int:
+def failure_of(error: HeadraceError) -> Message:
+    """Return what an asker is told of *error*, by the name that a worker gave it."""
+    return wire.failure(error, error.cause if isinstance(error, WorkerFailedError) else "")
+
+
+def supervise(supervisor: Supervisor, ready: Callable[[], None]) -> int:
     """Supervise until idle or succeeded; return the exit code."""
     code = 0
     try:
-        trio.run(Supervisor(listener, held).run, ready)
+        trio.run(supervisor.run, ready)
     except* HeadraceError as group:
         log.error("%s", first_error(group))
         code = 1
@@ -271,7 +284,7 @@ def main() -> int:
             await_predecessor()
             inherited = socket.socket(fileno=int(listener))
             wire.claim(inherited)
-            return supervise(inherited, int(held), log_takeover)
+            return supervise(Supervisor(inherited, int(held)), log_takeover)
         case words:
             return _start(int(words[0]) if words else None)
 
@@ -283,7 +296,8 @@ def _start(starter: int | None) -> int:
     if held is None:
         tell(starter, BUSY)
         return 1
-    return supervise(wire.listen(SUPERVISOR.socket), held, lambda: tell(starter, READY))
+    supervisor = Supervisor(wire.listen(SUPERVISOR.socket), held)
+    return supervise(supervisor, lambda: tell(starter, READY))
 
 
 def log_takeover() -> None:

@@ -25,6 +25,7 @@ from cachesvc.errors import HeadraceError
 from cachesvc.logs import log_to_stderr
 from vfs.errors import MountError
 from vfs.manifest.tree import Tree
+from vfs.mounting.identity import Identity
 from vfs.mounting.nodecache import cache_client
 from vfs.mounting.spec import MountSpec
 from vfs.mounting.state import mount_directory
@@ -133,7 +134,7 @@ def obey(order: dict[str, Any], connection: int) -> dict[str, Any]:
     """Do what the supervisor ordered and return what to tell it."""
     spec = MountSpec.from_json(order["spec"])
     answer: dict[str, Any]
-    os.environ.update(spec.environment)
+    Identity().assume(spec.environment)
     try:
         name = order["name"]
         wanted = name and anyio.run(find_snapshot, spec, name, backend="asyncio")

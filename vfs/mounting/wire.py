@@ -48,6 +48,11 @@ class Message:
             os.close(descriptor)
 
 
+def failure(error: Exception, name: str = "") -> Message:
+    """Return the answer that something was not done because of *error*, by *name* another's."""
+    return Message("failed", {"name": name or type(error).__name__, "error": str(error)})
+
+
 def send(sock: socket.socket, message: Message) -> None:
     """Send *message*; its descriptors stay the sender's own. Raises OSError."""
     content = {"version": WIRE_VERSION, "kind": message.kind, "fields": message.fields}

@@ -17,11 +17,12 @@ import trio
 from cachesvc.client import CacheClient
 from cachesvc.errors import HeadraceError, first_error
 from vfs.mounting import wire
-from vfs.mounting.nodecache import cache_client
+from vfs.mounting.identity import Identity
+from vfs.mounting.nodecache import cache_client, replace_origins
 from vfs.mounting.record import MountRecord
 from vfs.mounting.registration import Duties, Registration
+from vfs.mounting.role import is_mounter
 from vfs.mounting.state import mount_directory
-from vfs.mounting.wire import Message
 from vfs.serving.attributes import AttributeReader
 from vfs.serving.channel import Channel, pyfuse3_pair
 from vfs.serving.epochs import EPOCHS_FILE, Epochs, create_epochs
@@ -32,8 +33,10 @@ from vfs.serving.ino import ROOT_INO
 from vfs.serving.layout import Layouts
 from vfs.serving.lookahead import Lookahead
 from vfs.serving.manifestsource import open_cached
+from vfs.serving.modes import Modes
 from vfs.serving.mounted import MountedSnapshots
 from vfs.serving.reader import FileReader
+from vfs.serving.tally import Tally
 from vfs.snapshots.repository import StoredSnapshot
 
 log = logging.getLogger(__name__)
@@ -48,9 +51,19 @@ class Worker:
     Owns no descriptor.
     """
 
-    def __init__(self, record: MountRecord, connection: int, supervisor: socket.socket) -> None:
-        """Serve *record* on the FUSE descriptor *connection*, registered over *supervisor*."""
+    def __init__(
+        self,
+        record: MountRecord,
+        connection: int,
+        supervisor: socket.socket,
+        identity: Identity,
+    ) -> None:
+        """Serve *record* on the FUSE descriptor *connection*, registered over *supervisor*.
+
+        *identity* is the mount's already.
+        """
         self._record = record
+        self._identity = identity
         self._spec = record.spec
         self._connection = connection
         self._supervisor = supervisor
@@ -78,9 +91,11 @@ class Worker:
         spec = self._spec
         layouts = Layouts(mounted, {SOURCE: spec.source.root, REPOSITORY: spec.repository.root})
         lookahead = Lookahead(layouts, client.prefetch_nowait)
-        reads = FileReader(layouts, client, lookahead)
+        tally = Tally()
+        reads = FileReader(layouts, client, lookahead, tally)
         attributes = AttributeReader(mounted, layouts, client)
-        operations = SnapshotOperations(mounted, attributes, spec.uid, spec.gid)
+        modes = Modes(spec.mode, is_open=spec.allow_other and is_mounter())
+        operations = SnapshotOperations(mounted, attributes, spec.uid, spec.gid, modes)
         ours, theirs = pyfuse3_pair()
         with ours, theirs:
             pyfuse3.init(operations, f"/dev/fd/{theirs.fileno()}", set())
@@ -89,7 +104,12 @@ class Worker:
                 nursery.start_soon(lookahead.run)
                 nursery.start_soon(partial(pyfuse3.main, max_tasks=METADATA_TASKS))
                 await channel.initialise(self._record.init)
-                duties = Duties(partial(_probe, mounted), channel.retire)
+                duties = Duties(
+                    probe=partial(_probe, mounted),
+                    retire=channel.retire,
+                    refresh=partial(self._refresh, client),
+                    tell=tally.fields,
+                )
                 registration = Registration(
                     self._record, self._connection, self._supervisor, duties
                 )
@@ -97,6 +117,11 @@ class Worker:
                 await channel.run()
                 registration.say_farewell()
                 nursery.cancel_scope.cancel()
+
+    def _refresh(self, client: CacheClient, record: MountRecord) -> None:
+        """Go on with the credentials that *record* has."""
+        self._identity.assume(record.spec.environment)
+        replace_origins(client, record.spec)
 
 
 async def _probe(mounted: MountedSnapshots) -> None:
@@ -106,14 +131,16 @@ async def _probe(mounted: MountedSnapshots) -> None:
 
 def serve(record: MountRecord, connection: int, supervisor: socket.socket) -> int:
     """Be a worker until its work is done; return the exit code."""
-    worker = Worker(record, connection, supervisor)
+    identity = Identity()
+    identity.assume(record.spec.environment)
+    worker = Worker(record, connection, supervisor, identity)
     code = 0
     try:
         trio.run(worker.run)
     except* HeadraceError as group:
-        error = str(first_error(group))
+        error = first_error(group)
         log.error("%s", error)
         with suppress(OSError):
-            wire.send(supervisor, Message("failed", {"error": error}))
+            wire.send(supervisor, wire.failure(error))
         code = 1
     return code

@@ -1,6 +1,7 @@
 """The process from which workers are forked: everything imported, nothing opened, one thread.
 
-What the modules need of memory is there once, however many workers there are.
+What the modules need of memory is there once, however many workers there are. In a mounter children
+are forked for questions about datasets too.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import signal
 import socket
 from pathlib import Path
 
+from cachesvc.errors import HeadraceError
 from cachesvc.logs import log_to_stderr
 from vfs.mounting import wire
 from vfs.mounting.record import MountRecord
-from vfs.mounting.state import log_path
+from vfs.mounting.resolving import RESOLVE_SECONDS, ResolveRequest, import_engines, resolve
+from vfs.mounting.role import is_mounter, mounter_cache
+from vfs.mounting.state import log_path, mount_directory
 from vfs.mounting.wire import Message
 from vfs.mounting.worker import serve
 
@@ -23,10 +27,12 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Fork a worker whenever the supervisor on standard input says so, until it is gone."""
+    """Fork a child whenever the supervisor on standard input says so, until it is gone."""
     # Nobody waits for the workers: whoever serves them has a connection to each.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(fileno=os.dup(0)) as orders:
+        if is_mounter():
+            import_engines()
         gc.collect()
         gc.freeze()
         wire.send(orders, Message("ready"))
@@ -34,40 +40,72 @@ def main() -> None:
             pid = os.fork()
             if pid == 0:
                 orders.close()
-                _become_worker(order)
+                _obey(order)
             order.close()
             wire.send(orders, Message("forked", {"pid": pid}))
 
 
-def _become_worker(order: Message) -> None:
-    """Serve a mount in this fresh child process, and end with it."""
+def _obey(order: Message) -> None:
+    """Do what was ordered in this fresh child process, and end with it."""
     code = 1
     try:
         os.setsid()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        Path("/proc/self/comm").write_text("headrace-worker")
-        record = MountRecord.from_json(order.fields["record"])
-        _redirect(log_path(record.key))
-        log_to_stderr("worker")
-        os.environ.update(record.spec.environment)
-        connection, supervisor = order.descriptors
-        code = serve(record, connection, socket.socket(fileno=supervisor))
+        _close_input()
+        become = _become_asker if order.kind == "resolve" else _become_worker
+        code = become(order)
     except BaseException:
-        log.exception("a worker ends unexpectedly")
+        log.exception("a process ends unexpectedly")
     finally:
         os._exit(code)
 
 
-def _redirect(path: Path) -> None:
-    """Let the standard streams of this process go nowhere and into the log at *path*."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    output = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _become_worker(order: Message) -> int:
+    """Serve a mount."""
+    Path("/proc/self/comm").write_text("headrace-worker")
+    record = MountRecord.from_json(order.fields["record"])
+    mount_directory(record.key).mkdir(mode=0o700, parents=True, exist_ok=True)
+    if is_mounter():
+        log_to_stderr(f"worker of {record.key[:8]}")
+    else:
+        _redirect_output(log_path(record.key))
+        log_to_stderr("worker")
+    connection, supervisor = order.descriptors
+    return serve(record, connection, socket.socket(fileno=supervisor))
+
+
+def _become_asker(order: Message) -> int:
+    """Ask object storage about a dataset, for as long as somebody waits for the answer."""
+    signal.alarm(RESOLVE_SECONDS)
+    Path("/proc/self/comm").write_text("headrace-asker")
+    log_to_stderr("asker")
+    (descriptor,) = order.descriptors
+    with socket.socket(fileno=descriptor) as asked:
+        try:
+            request = ResolveRequest.from_fields(order.fields["request"])
+            answer = Message("resolved", resolve(request, mounter_cache()).fields())
+        except HeadraceError as error:
+            answer = wire.failure(error)
+        except Exception as error:
+            log.exception("a dataset could not be looked up")
+            answer = wire.failure(error)
+        wire.send(asked, answer)
+    return 0
+
+
+def _close_input() -> None:
+    """Let go of the supervisor's orders, which are the zygote's alone."""
     nowhere = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(nowhere, 0)
+    os.close(nowhere)
+
+
+def _redirect_output(path: Path) -> None:
+    """Let what this process says go into the log at *path*."""
+    output = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
-    os.close(nowhere)
 
 
 if __name__ == "__main__":

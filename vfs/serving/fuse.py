@@ -20,6 +20,7 @@ from vfs.manifest.inode import Inode, Kind
 from vfs.serving.attributes import AttributeReader
 from vfs.serving.errno import errno_of
 from vfs.serving.ino import cookie_of, epoch_of, position_of
+from vfs.serving.modes import Modes
 from vfs.serving.mounted import MountedSnapshots
 
 FOREVER_SECONDS = 2**31
@@ -70,14 +71,20 @@ class SnapshotOperations(pyfuse3.Operations):
     supports_dot_lookup = True
 
     def __init__(
-        self, mounted: MountedSnapshots, attributes: AttributeReader, uid: int, gid: int
+        self,
+        mounted: MountedSnapshots,
+        attributes: AttributeReader,
+        uid: int,
+        gid: int,
+        modes: Modes,
     ) -> None:
-        """Serve *mounted*; every file belongs to *uid* and *gid*."""
+        """Serve *mounted*; every file belongs to *uid* and *gid* and shows *modes*."""
         super().__init__()
         self._mounted = mounted
         self._attributes = attributes
         self._uid = uid
         self._gid = gid
+        self._modes = modes
 
     @replies_errno
     async def lookup(
@@ -178,7 +185,7 @@ class SnapshotOperations(pyfuse3.Operations):
         entry = EntryAttributes()
         entry.st_ino = InodeT(ino)
         entry.entry_timeout = entry.attr_timeout = lifetime
-        entry.st_mode = FILE_TYPES[inode.kind] | inode.mode
+        entry.st_mode = FILE_TYPES[inode.kind] | self._modes.shown(inode)
         entry.st_nlink = inode.nlink
         entry.st_uid = self._uid
         entry.st_gid = self._gid

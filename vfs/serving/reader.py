@@ -14,6 +14,7 @@ from vfs.serving.ino import epoch_of, position_of
 from vfs.serving.layout import Layouts
 from vfs.serving.lookahead import Lookahead
 from vfs.serving.protocol import ReadRequest
+from vfs.serving.tally import Tally
 
 ATTEMPTS = 4
 """A chunk may be evicted between its arrival and its first read, but not so many times."""
@@ -27,11 +28,13 @@ class FileReader:
         layouts: Layouts,
         chunks: CacheClient,
         lookahead: Lookahead,
+        tally: Tally,
     ) -> None:
-        """Find files by *layouts* and their bytes by *chunks*."""
+        """Find files by *layouts* and their bytes by *chunks*; count in *tally*."""
         self._layouts = layouts
         self._chunks = chunks
         self._lookahead = lookahead
+        self._tally = tally
 
     def read_nowait(self, node: int, request: ReadRequest, reply: Reply) -> bool:
         """Reply at once and return True when the file's place and all bytes are at hand."""
@@ -44,6 +47,8 @@ class FileReader:
             if views is None:
                 return False
             reply(views)
+        self._tally.hits += 1
+        self._tally.hit_bytes += size_of(pieces)
         self._lookahead.note(place, extents, request)
         return True
 
@@ -59,6 +64,8 @@ class FileReader:
             with self._buffers(pieces, loaned) as buffers:
                 if buffers is not None:
                     reply(buffers)
+                    self._tally.misses += 1
+                    self._tally.miss_bytes += size_of(pieces)
                     return
         raise ChunkCorruptError(
             f"{pieces[0].extent.object.key}: its chunks leave the cache before they are read; "
@@ -83,3 +90,8 @@ class FileReader:
             return memoryview(loaned)[span.start : span.stop]
         with self._chunks.hits([span]) as views:
             return None if views is None else b"".join(views)
+
+
+def size_of(pieces: Sequence[ExtentSpan]) -> int:
+    """Return how many bytes all pieces have."""
+    return sum([piece.span.stop - piece.span.start for piece in pieces])

@@ -64,13 +64,16 @@ class Repository:
 
     async def find(self, name: str) -> StoredSnapshot:
         """Return the snapshot that *name* means: a ref, a whole id, or the unique start of one."""
-        if REF_NAME.fullmatch(name) and not SNAPSHOT_ID.fullmatch(name):
-            stored = await self.ref(name)
-            if stored is not None:
-                return StoredSnapshot(stored.ref.snapshot_id, stored.ref.manifest_size)
+        return await self.find_whole(name) or await self._with_prefix(name)
+
+    async def find_whole(self, name: str) -> StoredSnapshot | None:
+        """Return the snapshot that *name* means as a ref or a whole id, without listing any."""
         if SNAPSHOT_ID.fullmatch(name):
             return await self._with_id(name)
-        return await self._with_prefix(name)
+        stored = await self.ref(name) if REF_NAME.fullmatch(name) else None
+        if stored is None:
+            return None
+        return StoredSnapshot(stored.ref.snapshot_id, stored.ref.manifest_size)
 
     async def open(self, name: str) -> Tree:
         """Open the snapshot that *name* means, its id checked."""

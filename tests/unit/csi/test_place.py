@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+
+from csi.errors import InvalidArgumentError
+from csi.place import canonical_place, split_name
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("s3://bucket/data", "s3://bucket/data"),
+        ("S3://bucket/data/", "s3://bucket/data"),
+        ("s3a://bucket", "s3://bucket"),
+        ("gcs://bucket/x", "gs://bucket/x"),
+        ("https://host:8080/x", "https://host:8080/x"),
+        ("/data/x", "file:///data/x"),
+        ("file:///data/x", "file:///data/x"),
+        ("local:///data/x", "file:///data/x"),
+    ],
+)
+def test_a_place_has_one_spelling(text: str, place: str) -> None:
+    assert canonical_place(text) == place
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "bucket/data",
+        "file:/etc",
+        "file://etc",
+        "s3://",
+        "s3:///data",
+        "s3://bucket/a/../b",
+        "s3://bucket/./b",
+        "https://host/a/%2e%2e/b",
+        "https://host/a%2f..%2fb",
+        "simplecache::s3://bucket/a",
+        "s3://bucket/a::file:///etc",
+        "https://host/a?query",
+        "s3://bucket/a\nb",
+        "/data/../etc",
+    ],
+)
+def test_what_could_be_read_as_another_place_is_refused(text: str) -> None:
+    with pytest.raises(InvalidArgumentError):
+        canonical_place(text)
+
+
+def test_credentials_in_a_url_are_refused_and_not_repeated() -> None:
+    with pytest.raises(InvalidArgumentError, match="nodePublishSecretRef") as caught:
+        canonical_place("https://user:canary@host/x")
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "name"),
+    [
+        ("s3://bucket/data@v3", "s3://bucket/data", "v3"),
+        ("s3://bucket/data", "s3://bucket/data", None),
+        ("s3://bucket@v3", "s3://bucket", "v3"),
+        ("s3://bucket/a@b/c", "s3://bucket/a@b/c", None),
+        ("s3://bucket/a@b@c", "s3://bucket/a@b", "c"),
+        ("s3://bucket/a@", "s3://bucket/a@", None),
+    ],
+)
+def test_the_name_follows_the_last_at(text: str, place: str, name: str | None) -> None:
+    assert split_name(text) == (place, name)
