@@ -1,9 +1,10 @@
-"""`headrace csi`: the driver's processes. Reads settings; what they start is in `csi/driver.py`."""
+"""`headrace csi`: the driver's processes. Reads settings, and knows where each is put together."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -147,21 +148,21 @@ def csi() -> None:
 @click.option("--kube-url", help="The API server, if not the one that pods are told of.")
 def node(*, log_level: str, endpoint: str, datasets: Path | None, **settings: Any) -> None:  # noqa: ANN401  DriverConfig knows them
     """Publish datasets on this node: the privileged part of the driver."""
-    driver = load_driver()
+    agent = import_root("csi.agent")
     config = DriverConfig(
         parse_endpoint(endpoint),
         datasets=read_allow_list(datasets) if datasets is not None else None,
         version=version("headrace"),
         **settings,
     )
-    driver.run_node(config, log_level)
+    agent.run_node(config, log_level)
 
 
 @csi.command(context_settings=SETTINGS)
 @common_options
 def controller(*, log_level: str, endpoint: str, driver_name: str, health_port: int | None) -> None:
     """Give datasets volume ids, for dynamic provisioning: optional, and needs no privilege."""
-    driver = load_driver()
+    provisioning = import_root("csi.provisioning")
     config = DriverConfig(
         parse_endpoint(endpoint),
         node_name=socket.gethostname(),
@@ -171,15 +172,14 @@ def controller(*, log_level: str, endpoint: str, driver_name: str, health_port: 
         controller=True,
         version=version("headrace"),
     )
-    driver.run_controller(config, log_level)
+    provisioning.run_controller(config, log_level)
 
 
-def load_driver() -> ModuleType:
+def import_root(name: str) -> ModuleType:
     """Import what needs gRPC: not every installation has it, and no other command waits for it."""
     try:
-        from csi import driver  # noqa: PLC0415
+        return import_module(name)
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"{error.name} is missing; install the driver with pip install 'headrace[csi]'"
         ) from error
-    return driver

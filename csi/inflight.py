@@ -43,10 +43,6 @@ class InFlight:
         self._operations: dict[Hashable, Operation] = {}
         self._closed = False
 
-    def __len__(self) -> int:
-        """Return how many operations are under way."""
-        return len(set(self._operations.values()))
-
     async def run(self, kind: Kind, keys: frozenset[Hashable], work: Coroutine[Any, Any, T]) -> T:
         """Return what *work* returns, run as a task that goes on when the caller is cancelled.
 

@@ -36,9 +36,9 @@ class Ledger:
 
     async def save(self, record: PublishRecord) -> None:
         """Write *record*; when this returns it outlives the driver. Raises UnavailableError."""
-        self._records[record.target] = record
         call = partial(self._files.write, record)
         await to_the_end(self._threads.run("write a record", call, DISK_SECONDS))
+        self._records[record.target] = record
 
     async def forget(self, volume_id: str, target: Path) -> None:
         """Remove what is recorded of a volume at a target, if anything. Raises UnavailableError."""

@@ -54,7 +54,7 @@ class Pages:
             return "503 Service Unavailable", PLAIN, f"{error}\n".encode()
         if ready:
             return "200 OK", PLAIN, b"ok\n"
-        return "503 Service Unavailable", PLAIN, b"starting\n"
+        return "503 Service Unavailable", PLAIN, b"not serving\n"
 
 
 class _Server(ThreadingMixIn, WSGIServer):

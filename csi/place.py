@@ -11,14 +11,28 @@ from urllib.parse import unquote
 from csi.errors import InvalidArgumentError
 
 ALIASES = {"s3a": "s3", "gcs": "gs", "local": "file"}
+BUCKETS = frozenset({"s3", "gs", "az"})
+"""Schemes whose URL begins with a bucket: no user, no port."""
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+_CONTAINER_AT_ACCOUNT = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9.-]+")
+"""As abfs has it."""
 
 
 def split_name(text: str) -> tuple[str, str | None]:
-    """Split `s3://bucket/data@v3` into place and snapshot name, None where there is no name."""
+    """Split `s3://bucket/data@v3` into place and snapshot name, None where there is no name.
+
+    Before the first slash of other URLs an @ parts user and host.
+    """
     place, at, name = text.rpartition("@")
-    return (place, name) if at and place and _NAME.fullmatch(name) else (text, None)
+    if not at or not _NAME.fullmatch(name):
+        return text, None
+    url = _URL.fullmatch(place)
+    if url is not None and "/" not in url[2] and _scheme(url[1]) not in BUCKETS:
+        return text, None
+    return place, name
 
 
 def is_name(text: str) -> bool:
@@ -33,12 +47,10 @@ def canonical_place(text: str) -> str:
     are not repeated in the message.
     """
     scheme, address = _split(text)
-    if scheme != "file" and "@" in address.partition("/")[0]:
-        raise InvalidArgumentError(
-            "a dataset's URL must not carry credentials; give them by nodePublishSecretRef"
-        )
-    if address.startswith("/") != (scheme == "file"):
-        raise InvalidArgumentError(f"{text!r} names no bucket or host; write s3://bucket/prefix")
+    if scheme != "file":
+        _check_authority(scheme, address.partition("/")[0])
+    elif not address.startswith("/"):
+        raise InvalidArgumentError(f"{text!r} is no absolute path")
     _check_parts(text, address)
     return f"{scheme}://{address.rstrip('/')}"
 
@@ -54,8 +66,23 @@ def _split(text: str) -> tuple[str, str]:
     matched = _URL.fullmatch(text)
     if matched is None:
         raise InvalidArgumentError(f"{text!r} is no dataset; write s3://bucket/prefix")
-    scheme = matched[1].lower()
-    return ALIASES.get(scheme, scheme), matched[2]
+    return _scheme(matched[1]), matched[2]
+
+
+def _scheme(word: str) -> str:
+    return ALIASES.get(word.lower(), word.lower())
+
+
+def _check_authority(scheme: str, authority: str) -> None:
+    """Refuse what is neither bucket nor host; it may be a password, so it is not repeated."""
+    pattern = _BUCKET if scheme in BUCKETS else _HOST
+    if pattern.fullmatch(authority):
+        return
+    if not (scheme in {"abfs", "abfss"} and _CONTAINER_AT_ACCOUNT.fullmatch(authority)):
+        raise InvalidArgumentError(
+            "a dataset's URL names a bucket or a host and carries no credentials; "
+            "give those by nodePublishSecretRef"
+        )
 
 
 def _check_parts(text: str, address: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from csi.errors import AlreadyPublishedError, UnavailableError
+from csi.errors import AlreadyPublishedError, CsiError, UnavailableError
 from csi.faultpoint import FaultPoints
 from csi.inflight import to_the_end
 from csi.ledger import Ledger
@@ -108,12 +108,21 @@ class Placing:
     async def _undo(self, wanted: Publication, error: BaseException) -> None:
         """Take back every step; what cannot be taken back is left to unpublish."""
         try:
-            await self.take_off(wanted.volume_id, wanted.target, "undo")
-        except Exception as leftover:
-            log.exception("%s: a failed publish is not undone", wanted.target)
-            raise UnavailableError(
-                f"{error}; and what was begun is not undone yet: {leftover}"
-            ) from error
+            await self.clear(wanted, "undo")
+        except UnavailableError as leftover:
+            raise UnavailableError(f"{error}; {leftover}") from error
+
+    async def clear(self, publication: Publication, occasion: str) -> None:
+        """Take off what nobody was told of, or what is dead.
+
+        Whatever prevents that is an error after which the kubelet comes again.
+        """
+        try:
+            await self.take_off(publication.volume_id, publication.target, occasion)
+        except Exception as error:
+            if not isinstance(error, CsiError):
+                log.exception("%s is not cleared", publication.target)
+            raise UnavailableError(f"what is there is not taken off yet: {error}") from error
 
     async def recognise(self, plan: Plan) -> None:
         """Record what is mounted at the target without a record, if it is what is planned.

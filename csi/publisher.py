@@ -16,7 +16,7 @@ from csi.compare import Verdict, compare
 from csi.condition import Conditions, Finding
 from csi.config import DriverConfig
 from csi.credentials import Credentials, credentials_of
-from csi.errors import MounterFailedError, NotFoundError, UnavailableError
+from csi.errors import CsiError, MounterFailedError, NotFoundError, UnavailableError
 from csi.faultpoint import FaultPoints
 from csi.inflight import InFlight, Kind
 from csi.ledger import Ledger
@@ -86,6 +86,7 @@ class Publisher:
         for record in self._ledger.records():
             if topmost(table, record.target) is None or record.state is PublishState.INTENT:
                 await self._clear_orphan(record)
+        table = await self._targets.table()
         self.ready = True
         recorded = {record.target: record.key for record in self._ledger.records()}
         return {**unrecorded_users(table, self._config), **recorded}
@@ -110,7 +111,7 @@ class Publisher:
     def published_at(self, volume_id: str, target: Path) -> PublishRecord:
         """Return the record of a volume at a target, from memory. Raises NotFoundError."""
         record = self._ledger.at(target)
-        if record is None or record.volume_id != volume_id:
+        if record is None or record.volume_id != volume_id or record.state is PublishState.INTENT:
             raise NotFoundError(f"the volume {volume_id!r} is not published at {target}")
         return record
 
@@ -151,9 +152,10 @@ class Publisher:
         try:
             await self._in_time(call)
         except Exception as error:
+            if isinstance(error, CsiError):
+                name_dataset(error, call.attributes.dataset)
             self.conditions.note_failure(call.wanted.volume_id, error)
-            text = str(error) or type(error).__name__
-            self._tell(call.pod, "DatasetNotMounted", f"{call.attributes.dataset}: {text}")
+            self._tell(call.pod, "DatasetNotMounted", str(error) or type(error).__name__)
             raise
         self.conditions.forget_failure(call.wanted.volume_id)
 
@@ -199,7 +201,7 @@ class Publisher:
         wanted = call.wanted
         leftover = self._ledger.at(wanted.target)
         if leftover is not None:
-            await self._placing.take_off(leftover.volume_id, wanted.target, "leftover")
+            await self._placing.clear(leftover.publication, "leftover")
         plan = await self._plan(call, credentials)
         if leftover is None and topmost(table, wanted.target) is not None:
             await self._placing.recognise(plan)
@@ -234,7 +236,7 @@ class Publisher:
         plan = await self._plan(call, credentials, record.snapshot_id)
         await self._sources.acquire(plan.resolved.spec, record.target)
         await self._reach("revive.acquire")
-        await self._placing.take_off(record.volume_id, record.target, "leftover")
+        await self._placing.clear(record.publication, "leftover")
         await self._placing.place(plan)
         self.tell_rebound([record.target])
         return self.published_at(record.volume_id, record.target)
@@ -244,7 +246,7 @@ class Publisher:
     ) -> None:
         """Hand on new credentials once they have proved good."""
         question = question_of(call, credentials, self._config, record.snapshot_id)
-        resolved = await self._ask(call, question, self._answers.get_anew)
+        resolved = await self._ask(question, self._answers.get_anew)
         await self._reach("publish.refresh")
         await self._sources.refresh(record.key, resolved.spec)
         await self._ledger.save(replace(record, credentials=credentials.digest))
@@ -260,7 +262,7 @@ class Publisher:
     async def _clear_orphan(self, record: PublishRecord) -> None:
         """Take off what an earlier life did not finish, or what a reboot has unmounted."""
         try:
-            await self._placing.take_off(record.volume_id, record.target, "orphan")
+            await self._placing.clear(record.publication, "orphan")
         except UnavailableError as error:
             log.error("what is left at %s stays for now: %s", record.target, error)
         else:
@@ -272,17 +274,17 @@ class Publisher:
         self, call: PublishCall, credentials: Credentials, pinned: str | None = None
     ) -> Plan:
         question = question_of(call, credentials, self._config, pinned)
-        resolved = await self._ask(call, question, self._answers.get)
+        resolved = await self._ask(question, self._answers.get)
         await self._reach("publish.resolve")
         return Plan(call, resolved, credentials.digest)
 
-    async def _ask(self, call: PublishCall, question: Question, ask: Resolve) -> Resolved:
-        """Return what the mounter says to *question*; an error of its says of which dataset."""
+    async def _ask(self, question: Question, ask: Resolve) -> Resolved:
+        """Return what the mounter says to *question*, and note whether it could."""
         try:
             resolved = await ask(question)
         except MounterFailedError as error:
             self.conditions.note_answer(error)
-            raise MounterFailedError(error.name, f"{call.attributes.dataset}: {error}") from error
+            raise
         self.conditions.note_answer(None)
         return resolved
 
@@ -296,6 +298,13 @@ class Publisher:
         for place in (said.dataset, said.repository):
             if place is not None:
                 check_allowed(self._config.datasets, call.pod.namespace, place)
+
+
+def name_dataset(error: CsiError, dataset: str) -> None:
+    """Have *error* say which dataset it is about; one that several pods are given says it once."""
+    text = str(error)
+    if dataset not in text:
+        error.args = (f"{dataset}: {text}",)
 
 
 def unrecorded_users(table: Sequence[MountInfo], config: DriverConfig) -> dict[Path, str]:

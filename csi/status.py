@@ -76,17 +76,22 @@ CODE_BY_MOUNTER_ERROR = {
     "CacheServiceError": StatusCode.UNAVAILABLE,
     "CacheUnusableError": StatusCode.UNAVAILABLE,
     "MountError": StatusCode.UNAVAILABLE,
+    "ProtocolError": StatusCode.UNAVAILABLE,
     "RefConflictError": StatusCode.UNAVAILABLE,
     "ScratchError": StatusCode.UNAVAILABLE,
     "WireError": StatusCode.UNAVAILABLE,
+    "WorkerFailedError": StatusCode.UNAVAILABLE,
+    "ZygoteFailedError": StatusCode.UNAVAILABLE,
+    "ZygoteGoneError": StatusCode.UNAVAILABLE,
     # What a resolve or a mount does not bring about.
+    "MalformedRequestError": StatusCode.INTERNAL,
     "MissingAttributeError": StatusCode.INTERNAL,
     "StaleInodeError": StatusCode.INTERNAL,
     "WrongKindError": StatusCode.INTERNAL,
 }
 """By the name of the class, which is all that crosses the socket."""
 
-GIVEN_UP = errors.BusyError("given up for another operation on the volume; try again")
+GIVEN_UP: Exception = errors.BusyError("given up for another operation on the volume; try again")
 
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 AnyHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -143,13 +148,13 @@ class StatusInterceptor(aio.ServerInterceptor):
     def _guarded(self, method: str, call: Call) -> Call:
         async def guarded(request: Message, context: Context) -> Message:
             began = self._clock()
-            code = StatusCode.CANCELLED
+            code, failure = StatusCode.CANCELLED, GIVEN_UP
             try:
                 response = await call(request, context)
             except asyncio.CancelledError:
                 if is_being_cancelled():
                     raise
-                code, failure = StatusCode.ABORTED, GIVEN_UP
+                code = code_of(failure)
             except Exception as error:  # noqa: BLE001  the edge: every error is a code
                 code, failure = code_of(error), error
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,24 @@ PORT_NAMES = (
     "admin.port.grpc",
 )
 PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A user who may do only some things, such as `Read:bucket/prefix*`."""
+
+    name: str
+    actions: tuple[str, ...]
+
+    @property
+    def secret(self) -> str:
+        """What this user signs with."""
+        return f"{SECRET_KEY}-{self.name}"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The credentials alone."""
+        return {"AWS_ACCESS_KEY_ID": self.name, "AWS_SECRET_ACCESS_KEY": self.secret}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +82,35 @@ class SeaweedServer:
 
 
 @contextlib.contextmanager
-def seaweed(bucket: str = "headrace-tests") -> Iterator[SeaweedServer]:
+def seaweed(
+    bucket: str = "headrace-tests", tenants: Sequence[Tenant] = ()
+) -> Iterator[SeaweedServer]:
     """Run a server with one empty bucket; stop it and remove its files on the way out.
+
+    Beside its owner it has the *tenants* for users.
 
     Should this process be killed, the kernel kills the server too; only its files stay behind.
     """
     directory = Path(tempfile.mkdtemp(prefix="headrace-seaweed-"))
     try:
-        with _started(directory, bucket) as (process, port):
+        users = _users_file(directory, tenants)
+        with _started(directory, bucket, users) as (process, port):
             yield SeaweedServer(f"http://127.0.0.1:{port}", bucket, process.pid)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _started(directory: Path, bucket: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def _started(
+    directory: Path, bucket: str, users: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     ports = dict(zip(PORT_NAMES, free_ports(len(PORT_NAMES)), strict=True))
     log = directory / "weed.log"
     data = directory / "data"
     data.mkdir()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            _command(data, bucket, ports),
+            [*_command(data, bucket, ports), f"-s3.config={users}"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -99,6 +125,19 @@ def _started(directory: Path, bucket: str) -> Iterator[tuple[subprocess.Popen[by
     finally:
         _stop_group(process)
         _remove_sockets(ports)
+
+
+def _users_file(directory: Path, tenants: Sequence[Tenant]) -> Path:
+    owner = _user("owner", ACCESS_KEY, SECRET_KEY, ("Admin", "Read", "Write", "List", "Tagging"))
+    others = [_user(each.name, each.name, each.secret, each.actions) for each in tenants]
+    path = directory / "users.json"
+    path.write_text(json.dumps({"identities": [owner, *others]}))
+    return path
+
+
+def _user(name: str, key: str, secret: str, actions: Sequence[str]) -> dict[str, object]:
+    credentials = [{"accessKey": key, "secretKey": secret}]
+    return {"name": name, "credentials": credentials, "actions": list(actions)}
 
 
 def _command(data: Path, bucket: str, ports: Mapping[str, int]) -> list[str]:

@@ -23,6 +23,8 @@ SETPRIV = (
     "--inh-caps=-all",
 )
 ASIDE = "/mnt"
+LET_GO = "awk '/ - fuse.headrace / { print $5 }' /proc/self/mountinfo | xargs -r umount -l || true"
+"""A copy of a mount in another namespace would keep it alive when it is taken off here."""
 
 
 def unprivileged(command: Sequence[str | Path]) -> list[str]:
@@ -32,7 +34,7 @@ def unprivileged(command: Sequence[str | Path]) -> list[str]:
     if not closed:
         return words
     script = exposing_script(closed, needed_paths())
-    return ["unshare", "-m", "--propagation", "private", "sh", "-ec", script, "sh", *words]
+    return ["unshare", "-m", "--propagation", "slave", "sh", "-ec", script, "sh", *words]
 
 
 def needed_paths() -> list[Path]:
@@ -55,7 +57,7 @@ def closed_directories(paths: Iterable[Path]) -> list[Path]:
 def exposing_script(closed: Iterable[Path], paths: Sequence[Path]) -> str:
     """Return a script that empties *closed* but for *paths*, and runs its arguments."""
     hidden = [path for path in paths if any(path.is_relative_to(one) for one in closed)]
-    lines = [f"mount -t tmpfs tmpfs {ASIDE}"]
+    lines = [LET_GO, f"mount -t tmpfs tmpfs {ASIDE}"]
     for number, path in enumerate(hidden):
         aside = f"{ASIDE}/{number}"
         lines += [f"mkdir {aside}", f"mount --bind {shlex.quote(str(path))} {aside}"]

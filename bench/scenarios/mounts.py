@@ -18,7 +18,7 @@ WORKLOAD = Workload("200 files of 1 KB", 200, 1_000)
 MIB = 1 << 20
 SHARE_LIMIT_MIB = 15.0
 """Memory that a mount more may cost, with one worker."""
-DESCRIPTORS_LIMIT = 4.0
+DESCRIPTORS_LIMIT = 4
 """Descriptors that a mount more may cost supervisor and keeper."""
 TIME_LIMIT = 2.0
 """How many times as long the last mounts may take as the first."""
@@ -35,9 +35,8 @@ class Looks:
 
     def each(self, roles: Sequence[str], what: str) -> float:
         """Return by how much a field's sum over *roles* grows with each mount."""
-        return sum(total(self.many[role], what) - total(self.one[role], what) for role in roles) / (
-            self.count - 1
-        )
+        grown = (total(self.many[role], what) - total(self.one[role], what) for role in roles)
+        return sum(grown) / (self.count - 1)
 
     def quarters(self) -> tuple[Samples, Samples]:
         """Return the times of the first quarter of the mounts, and of the last.
@@ -57,18 +56,15 @@ def run(scratch: Path, count: int, workers: int, say: Callable[[str], None]) -> 
     command = Headrace.below(own, {})
     command.run("snapshot", str(dataset))
     with command.cache_service_stopped_after(), ExitStack() as mounts:
-
-        def mount(number: int) -> float:
-            mountpoint = own / f"mount{number}"
-            return mounts.enter_context(timed_mount(command, mountpoint, dataset, workers))
-
+        mounting = (
+            mounts.enter_context(timed_mount(command, own / f"mount{number}", dataset, workers))
+            for number in range(count)
+        )
         say(f"mounting {count} times")
-        seconds = [mount(0)]
-        one = at_rest(command)
-        seconds += map(mount, range(1, count))
-        many = at_rest(command)
+        first, one = next(mounting), at_rest(command)
+        others, many = list(mounting), at_rest(command)
         say("unmounting")
-    return report(Looks(count, one, many, seconds), workers)
+    return report(Looks(count, one, many, [first, *others]), workers)
 
 
 @contextmanager
@@ -90,8 +86,8 @@ def report(looks: Looks, workers: int) -> Report:
     return Report(
         scenario="mounts",
         notes=[
-            f"one dataset ({WORKLOAD.name}) mounted {looks.count} times, {workers} workers each; "
-            "every mount was read once, then nobody had anything to do",
+            f"one dataset ({WORKLOAD.name}) mounted {looks.count} times, workers of each: "
+            f"{workers}; every mount was read once, then nobody had anything to do",
             "private: RssAnon + RssShmem of the process that has most; share: what processes have "
             "in common is divided among them, so that the sum is what they take together",
         ],

@@ -76,6 +76,8 @@ class ClusterNode:
     def start(self, *programs: str, **variables: str) -> None:
         """Start programs, all by default; *variables* are added to their environment."""
         for program in programs or PROGRAMS:
+            if (before := self._processes.pop(program, None)) is not None:
+                before.wait(END_SECONDS)
             with (self.logs / program).open("ab") as log:
                 self._processes[program] = subprocess.Popen(
                     self._command(program),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
@@ -84,6 +85,13 @@ class Caller:
             target_path=str(self.targets[target]),
         )
         return self.code("NodeUnpublishVolume", request)
+
+    def unpublish_patiently(self) -> CODES:
+        """Ask as often as the kubelet would: whatever was begun may still be under way."""
+        deadline = time.monotonic() + SECONDS
+        while (code := self.unpublish()) == CODES.ABORTED and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return code
 
     def code(self, method: str, request: Any) -> CODES:  # noqa: ANN401
         """Return the code of a call; whatever is not OK must come with a message, no details."""
@@ -349,8 +357,9 @@ def test_calls_for_one_volume_at_once_end_in_one_publication(caller: Caller) -> 
 def test_publish_and_unpublish_at_once_leave_one_of_both(caller: Caller) -> None:
     for _ in range(5):
         codes = together(4, lambda n: caller.publish() if n % 2 else caller.unpublish())
-        assert set(codes) <= {CODES.OK, CODES.ABORTED}
-    assert caller.unpublish() == CODES.OK
+        # A publish that an unpublish called off is not final: the kubelet may ask again.
+        assert set(codes) <= {CODES.OK, CODES.ABORTED, CODES.UNAVAILABLE}
+    assert caller.unpublish_patiently() == CODES.OK
     assert not caller.targets[0].exists()
 
 
@@ -368,12 +377,12 @@ def test_a_target_with_odd_letters_is_mounted_and_unmounted(
 
 
 def test_nothing_is_left_of_a_client_that_gives_up(caller: Caller) -> None:
+    codes = set()
     for seconds in (0.001, 0.01, 0.05, 0.1, 0.2):
         with calling(caller.node.endpoint) as channel:
             try:
                 rpc.NodeStub(channel).NodePublishVolume(caller.request(), timeout=seconds)
             except grpc.RpcError as error:
-                assert error.code() == CODES.DEADLINE_EXCEEDED  # noqa: PT017 - it may succeed
-    while (code := caller.unpublish()) == CODES.ABORTED:
-        pass
-    assert code == CODES.OK
+                codes.add(error.code())
+    assert codes <= {CODES.DEADLINE_EXCEEDED, CODES.ABORTED}
+    assert caller.unpublish_patiently() == CODES.OK

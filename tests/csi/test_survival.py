@@ -99,7 +99,7 @@ def test_no_pod_notices_that_two_of_them_were_killed_at_once(
     busy.finish()
 
 
-@pytest.mark.parametrize("words", ["vfs.mounting.supervisor", "vfs.mounting.zygote", "cachesvc"])
+@pytest.mark.parametrize("words", ["vfs.mounting.mounter", "vfs.mounting.zygote", "cachesvc"])
 def test_no_pod_notices_that_a_part_of_the_mounter_was_killed(busy: Busy, words: str) -> None:
     pids = busy.node.pids_of(words)
     assert pids
@@ -135,12 +135,15 @@ def test_when_all_holders_die_the_mount_is_made_anew_also_in_containers_that_pro
 ) -> None:
     pods, volume = [Pod(), Pod()], many.volume()
     targets = [own_node.kubelet.publish(pod, volume) for pod in pods]
+    (before,) = own_node.source_mounts()
     with containers(targets, tmp_path, MANY, propagation="slave") as readers:
         for program in ("keeper", "node", "mounter"):
             own_node.kill(program)
         own_node.start()
         wait_until(lambda: _is_readable(targets[0]) and _is_readable(targets[1]), 60)
         Busy(own_node, many, readers).read_on()
+        (after,) = own_node.source_mounts()
+        assert after.minor != before.minor
         for reader in readers:
             report = reader.finish()
             assert report.wrong == 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from csi.answers import Answers
 from csi.attributes import parse_attributes
@@ -21,8 +24,29 @@ from tests.fakes.csi_mounts import FakeMounts
 from tests.fakes.csi_resolver import FakeResolver
 from tests.fakes.csi_sources import FakeSources
 
+T = TypeVar("T")
+
 POD = PodInfo("trainer-0", "research", "uid-1", "default")
 DATASET = "s3://bucket/imagenet"
+
+
+class WatchedFaults(FaultPoints):
+    """Tells when a step of the plan is reached."""
+
+    def __init__(self, plan: Mapping[str, Fault]) -> None:
+        self.plan(plan)
+
+    def plan(self, plan: Mapping[str, Fault]) -> None:
+        """Follow another plan from now on."""
+        self._plan = dict(plan)
+        self.passed: list[str] = []
+        self.reached = asyncio.Event()
+
+    async def reach(self, step: str) -> None:
+        self.passed.append(step)
+        if step in self._plan:
+            self.reached.set()
+        await super().reach(step)
 
 
 class FakeNode:
@@ -47,10 +71,13 @@ class FakeNode:
         self.sources = FakeSources(self.config.source_dir, self.mounts)
         self.told: list[tuple[PodInfo, str, str]] = []
         self.orphans: list[str] = []
+        self.faults = WatchedFaults({})
+        """Those of the last life."""
 
     async def driver(self, faults: Mapping[str, Fault] | None = None) -> Publisher:
         """Return a new life of the driver, started."""
         self.sources.users.clear()
+        self.faults = WatchedFaults(faults or {})
         threads = Threads()
         publisher = Publisher(
             self.config,
@@ -62,7 +89,7 @@ class FakeNode:
                 identity_key=identity_key(self.config.run_dir),
                 tell=lambda pod, reason, message: self.told.append((pod, reason, message)),
                 orphaned=self.orphans.append,
-                faults=FaultPoints(faults),
+                faults=self.faults,
             ),
         )
         for target, key in (await publisher.start()).items():
@@ -90,6 +117,24 @@ class FakeNode:
         """Say whether the target shows a live source mount, which knows that it does."""
         shown = [info for info in self.mounts.at(target) if info.root == f"/{sub_path}"]
         return len(shown) == 1 and target in self.sources.used()
+
+
+def on_a_node(scenario: Callable[[FakeNode], Awaitable[None]]) -> FakeNode:
+    """Play *scenario* on a new node; its paths are short enough for sockets."""
+
+    async def played(root: Path) -> FakeNode:
+        node = FakeNode(root)
+        await scenario(node)
+        return node
+
+    with TemporaryDirectory(prefix="hr-csi-") as root:
+        return asyncio.run(played(Path(root)))
+
+
+async def soon(wait: Awaitable[T]) -> T:
+    """Return what is waited for, which takes a moment at most."""
+    async with asyncio.timeout(10):
+        return await wait
 
 
 def call_of(

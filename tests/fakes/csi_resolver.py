@@ -29,11 +29,13 @@ class FakeResolver:
         self.questions: list[Mapping[str, object]] = []
         self.fail: CsiError | None = None
         self.snapshot = SNAPSHOT
+        self.asked = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def resolve(self, question: Mapping[str, object]) -> Resolved:
         self.questions.append(question)
+        self.asked.set()
         await self.gate.wait()
         if self.fail is not None:
             raise self.fail

@@ -65,7 +65,7 @@ class Keeping:
             if self._link is not None:
                 self._link.send("watch", python=sys.executable)
                 await self._link.receive()
-                log.warning("the keeper is gone; starting another")
+                log.warning("the keeper is gone; going on with another")
                 self._link.close()
             self._link = None
             try:

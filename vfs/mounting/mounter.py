@@ -29,11 +29,13 @@ from vfs.mounting.record import MountRecord
 from vfs.mounting.role import mounter_cache
 from vfs.mounting.served import LOOK_SECONDS, RETURN_SECONDS, ServedMount
 from vfs.mounting.spec import MountSpec
-from vfs.mounting.state import all_states
+from vfs.mounting.state import all_states, forget_state, recorded_keys
 from vfs.mounting.supervisor import Supervisor, supervise
 from vfs.mounting.wire import Message
 
 log = logging.getLogger(__name__)
+
+TIDY_SECONDS = 10.0
 
 
 class Mounter(Supervisor):
@@ -68,7 +70,18 @@ class Mounter(Supervisor):
             while self._somebody_is_missing():
                 with trio.move_on_after(LOOK_SECONDS):
                     await self._changed.wait()
+        self._nursery.start_soon(self._tidy_up)
         await self._attendance.converse(link)
+
+    async def _tidy_up(self) -> None:
+        """Remove what is recorded of mounts that nobody has, when all who may have one have called.
+
+        They were taken off while there was no mounter.
+        """
+        await trio.sleep(TIDY_SECONDS)
+        if self._attendance.has_holder:
+            for key in recorded_keys() - self._mounts.keys():
+                forget_state(key)
 
     def _somebody_is_missing(self) -> bool:
         return any(

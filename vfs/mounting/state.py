@@ -112,6 +112,11 @@ def all_states() -> Iterator[MountState]:
             yield state
 
 
+def recorded_keys() -> set[str]:
+    """Return the mounts of which anything is recorded, live or not."""
+    return {path.name for path in (runtime_directory() / "mounts").glob("*")}
+
+
 def forget_state(key: str) -> None:
     """Remove all that is recorded of a mount that is gone."""
     shutil.rmtree(mount_directory(key), ignore_errors=True)

@@ -76,7 +76,7 @@ def test_what_is_the_default_anyway_is_equal_to_not_saying_it(words: dict[str, s
 
 
 def test_an_unknown_attribute_is_named() -> None:
-    with pytest.raises(InvalidArgumentError, match="'datset' is not known.*dataset"):
+    with pytest.raises(InvalidArgumentError, match=r"'datset' is not known.*dataset"):
         parse_attributes({"datset": "s3://bucket/data"})
 
 

@@ -55,7 +55,7 @@ def test_healthz_says_how_the_driver_feels() -> None:
     clock = Clock()
     health = Health(clock)
     with monitoring(0, Pages(health, CollectorRegistry())) as port:
-        assert get(port, "/healthz") == (503, "starting\n")
+        assert get(port, "/healthz") == (503, "not serving\n")
         health.set_ready(True)
         assert get(port, "/healthz") == (200, "ok\n")
         clock.now = MOST_SILENT_SECONDS + 1

@@ -14,6 +14,8 @@ from csi.place import canonical_place, split_name
         ("s3a://bucket", "s3://bucket"),
         ("gcs://bucket/x", "gs://bucket/x"),
         ("https://host:8080/x", "https://host:8080/x"),
+        ("abfss://fs@account.dfs.core.windows.net/x", "abfss://fs@account.dfs.core.windows.net/x"),
+        ("http://[fd00:0:0:0:0:0:0:1]:9000/x", "http://[fd00:0:0:0:0:0:0:1]:9000/x"),
         ("/data/x", "file:///data/x"),
         ("file:///data/x", "file:///data/x"),
         ("local:///data/x", "file:///data/x"),
@@ -48,9 +50,20 @@ def test_what_could_be_read_as_another_place_is_refused(text: str) -> None:
         canonical_place(text)
 
 
-def test_credentials_in_a_url_are_refused_and_not_repeated() -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://user:canary@host/x",
+        "https://user:canary@host",
+        "s3://AKIA:canary@bucket/x",
+        "s3://AKIA:canary@bucket",
+        "abfss://user:canary@account/x",
+    ],
+)
+def test_credentials_in_a_url_are_refused_and_not_repeated(text: str) -> None:
+    place, _ = split_name(text)
     with pytest.raises(InvalidArgumentError, match="nodePublishSecretRef") as caught:
-        canonical_place("https://user:canary@host/x")
+        canonical_place(place)
     assert "canary" not in str(caught.value)
 
 
@@ -63,6 +76,10 @@ def test_credentials_in_a_url_are_refused_and_not_repeated() -> None:
         ("s3://bucket/a@b/c", "s3://bucket/a@b/c", None),
         ("s3://bucket/a@b@c", "s3://bucket/a@b", "c"),
         ("s3://bucket/a@", "s3://bucket/a@", None),
+        ("https://user@host", "https://user@host", None),
+        ("https://host/x@v3", "https://host/x", "v3"),
+        ("abfss://fs@account", "abfss://fs@account", None),
+        ("/data/x@v3", "/data/x", "v3"),
     ],
 )
 def test_the_name_follows_the_last_at(text: str, place: str, name: str | None) -> None:

@@ -10,6 +10,7 @@ from csi.proto import csi_pb2 as pb
 from csi.volume import NOBODY, AccessMode, PublishCall, parse_publish
 
 SECRET = "canary-of-a-secret"
+Mode = pb.VolumeCapability.AccessMode
 TARGET = "/var/lib/kubelet/pods/u/volumes/kubernetes.io~csi/data/mount"
 
 
@@ -19,7 +20,7 @@ def request_of() -> pb.NodePublishVolumeRequest:
         target_path=TARGET,
         volume_capability=pb.VolumeCapability(
             mount=pb.VolumeCapability.MountVolume(),
-            access_mode=pb.VolumeCapability.AccessMode(mode=AccessMode.SINGLE_NODE_WRITER),
+            access_mode=Mode(mode=Mode.SINGLE_NODE_WRITER),
         ),
         secrets={"accessKeyId": "id", "secretAccessKey": SECRET},
         volume_context={
@@ -71,7 +72,7 @@ def test_tokens_do_not_count_towards_the_size_of_the_context() -> None:
 @pytest.mark.parametrize("field", ["volume_id", "target_path", "volume_capability"])
 def test_a_missing_field_is_named(field: str) -> None:
     request = request_of()
-    request.ClearField(field)  # type: ignore[arg-type]  # one of the names above
+    request.ClearField(field)
     with pytest.raises(InvalidArgumentError, match=field):
         parse(request)
 

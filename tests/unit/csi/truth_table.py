@@ -29,7 +29,7 @@ CELLS: list[Cell] = [
     *((mode, OTHER_TARGET, SAME_ARGUMENTS, OtherTargetError) for mode in ONE_TARGET),
     *((mode, OTHER_TARGET, OTHER_ARGUMENTS, OtherTargetError) for mode in ONE_TARGET),
 ]
-"""All 28: mode × target × arguments → the error, None for OK."""
+"""All 28: mode, target, arguments, and the error, None for OK."""
 
 
 def name_of(cell: Cell) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,8 +73,8 @@ def test_a_runtime_directory_of_another_user_is_refused(monkeypatch: pytest.Monk
         runtime_directory()
 
 
-def test_a_spec_survives_its_way_through_a_pipe(tmp_path: Path) -> None:
-    spec = MountSpec(
+def spec_of(directory: Path) -> MountSpec:
+    return MountSpec(
         key=KEY,
         mountpoint=Path("/mnt/x"),
         request=DatasetRequest("s3://bucket/d@v1", None, {"secret": SECRET}),
@@ -81,13 +83,43 @@ def test_a_spec_survives_its_way_through_a_pipe(tmp_path: Path) -> None:
         ref=None,
         snapshot_id="a" * 40,
         manifest_size=9,
-        cache=CacheConfig(tmp_path, size=5),
+        cache=CacheConfig(directory, size=5),
         uid=1,
         gid=2,
         deadline_seconds=1.5,
         environment={"AWS_SECRET_ACCESS_KEY": SECRET},
+        identity="somebody",
+        mode=0o440,
+        no_exec=True,
+        prefetch="*.idx",
     )
+
+
+def test_a_spec_survives_its_way_through_a_pipe(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
     again = MountSpec.from_json(spec.to_json())
     assert again == spec
     assert again.source.options["secret"] == SECRET
     assert SECRET not in repr(spec)
+
+
+def test_a_spec_of_another_version_is_understood(tmp_path: Path) -> None:
+    said = json.loads(spec_of(tmp_path).to_json())
+    del said["identity"]
+    assert MountSpec.from_json(json.dumps({**said, "newer": 1})).identity == ""
+
+
+def test_a_spec_takes_the_credentials_of_another_of_the_same_mount(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path)
+    other = replace(spec, ref="v1", environment={"AWS_SECRET_ACCESS_KEY": "new"})
+    taken = spec.with_credentials_of(other)
+    assert (taken.environment, taken.ref) == (other.environment, spec.ref)
+    with pytest.raises(MountError, match="something else"):
+        spec.with_credentials_of(replace(other, snapshot_id="b" * 40))
+
+
+def test_workers_of_another_container_are_nobody_here() -> None:
+    state = state_of("/mnt/x").with_workers((2, 3))
+    assert state.workers_in(7) == (2, 3)
+    assert replace(state, pid_namespace=7).workers_in(7) == (2, 3)
+    assert replace(state, pid_namespace=8).workers_in(7) == ()

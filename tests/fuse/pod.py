@@ -1,28 +1,24 @@
-"""A mounter as it runs in its pod, and somebody with privileges who makes its mounts.
-
-    python -m tests.fuse.unprivileged_mounter COMMAND...
-
-runs a command as the pod's user, without any capability, where that user can read this project.
-"""
+"""A mounter as it runs in its pod, and somebody with privileges who makes its mounts."""
 
 from __future__ import annotations
 
-import ctypes
+import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
-import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from tests.fuse.unprivileged import CLONE_NEWNS, PROJECT, open_up
 from tests.node import HEADRACE, wait_until
-from vfs.errors import MountError
+from tests.unprivileged import UID, unprivileged
 from vfs.mounting import wire
-from vfs.mounting.connection import make_mount
+from vfs.mounting.connection import make_mount, make_mount_anew
 from vfs.mounting.mount import unmount
 from vfs.mounting.mountinfo import mount_table
 from vfs.mounting.process import is_alive, wait_for_end
@@ -30,20 +26,9 @@ from vfs.mounting.record import MountRecord
 from vfs.mounting.spec import MountSpec
 from vfs.mounting.wire import Message
 
-USER = 65532
 ANSWER_SECONDS = 60.0
 END_SECONDS = 30.0
-
-
-def main() -> None:
-    """Become the pod's user, and then the command."""
-    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS) != 0:
-        raise OSError(ctypes.get_errno(), "cannot make a mount namespace")
-    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-    open_up([Path(sys.base_prefix), Path(sys.prefix), PROJECT])
-    ids = [f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
-    rights = ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
-    os.execvp("setpriv", ["setpriv", *ids, *rights, "--", *sys.argv[1:]])
+LOOK_SECONDS = 0.2
 
 
 class Pod:
@@ -56,7 +41,8 @@ class Pod:
         self.cache = directory / "cache"
         self.mounts = directory / "mounts"
         self._containers: list[subprocess.Popen[bytes]] = []
-        self._environment = {
+        self._mounters: list[subprocess.Popen[bytes]] = []
+        self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
             **environment,
             "HEADRACE_RUNTIME_DIR": str(self.link),
@@ -67,13 +53,24 @@ class Pod:
         self.mounts.mkdir()
         for own in (self.link, self.cache):
             own.mkdir(mode=0o700)
-            os.chown(own, USER, USER)
+            os.chown(own, UID, UID)
 
     def start_mounter(self, *words: str) -> subprocess.Popen[bytes]:
         """Start the mounter's container; return when its supervisor answers."""
         mounter = self._start("mounter", "--link", str(self.link), "--cache-size", "256M", *words)
+        self._mounters.append(mounter)
         wait_until(lambda: self.pid_of("supervisor") is not None)
         return mounter
+
+    def tell_mounter_to_end(self) -> subprocess.Popen[bytes]:
+        """Send SIGTERM to the mounter that was started first of those that run."""
+        mounter = self._mounters.pop(0)
+        mounter.terminate()
+        return mounter
+
+    def end_mounter(self) -> int:
+        """Have the mounter end and return its exit code."""
+        return self.tell_mounter_to_end().wait(END_SECONDS)
 
     def start_keeper(self) -> subprocess.Popen[bytes]:
         """Start the keeper's container; return when it answers."""
@@ -82,10 +79,10 @@ class Pod:
         return keeper
 
     def _start(self, *words: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tests.fuse.unprivileged_mounter", str(HEADRACE), *words]
+        command = unprivileged([HEADRACE, *words])
         with (self.directory / "log").open("ab") as log:
             process = subprocess.Popen(
-                command, env=self._environment, cwd=PROJECT, stdout=log, stderr=log
+                command, env=self.environment, cwd="/", stdout=log, stderr=log
             )
         self._containers.append(process)
         return process
@@ -105,6 +102,11 @@ class Pod:
     def workers(self) -> list[int]:
         """Return the processes that serve."""
         return [pid for pid in self.pids() if comm_of(pid) == "headrace-worker"]
+
+    def serving(self) -> list[int]:
+        """Return the workers that were seen to serve."""
+        states = self.link.glob("mounts/*/state.json")
+        return [pid for path in states for pid in json.loads(path.read_text())["workers"]]
 
     def pids(self) -> list[int]:
         """Return everything that runs in this pod."""
@@ -126,7 +128,8 @@ class Pod:
             unmount(mountpoint, lazy=True)
         while pids := self.pids():
             for pid in pids:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
                 wait_for_end(pid, 5)
         for container in self._containers:
             container.wait(END_SECONDS)
@@ -162,19 +165,115 @@ class Plugin:
 
     def mount(self, spec: MountSpec) -> Path:
         """Mount *spec*, hold it and have it served."""
+        answer = self.try_to_mount(spec)
+        assert answer.kind == "mounted", answer.fields
+        return spec.mountpoint
+
+    def try_to_mount(self, spec: MountSpec) -> Message:
+        """Mount *spec*, and return what the mounter says; what it does not serve is taken off."""
         spec.mountpoint.mkdir(exist_ok=True)
         record, connection = make_mount(spec)
         self.held[spec.key] = (record, connection)
         answer = self.ask("mount", (connection,), record=record.to_json())
         if answer.kind != "mounted":
-            raise MountError(answer.fields["error"])
-        return spec.mountpoint
+            self.unmount(spec)
+        return answer
+
+    def unmount(self, spec: MountSpec) -> None:
+        """Take a mount off and let go of it."""
+        unmount(spec.mountpoint, lazy=True)
+        os.close(self.held.pop(spec.key)[1])
+
+    @contextmanager
+    def attending(self) -> Iterator[Attendant]:
+        """Attend to the mounter for the length of a block, whichever process it is."""
+        attendant = Attendant(self)
+        thread = threading.Thread(target=attendant.run)
+        thread.start()
+        try:
+            wait_until(lambda: attendant.greetings)
+            yield attendant
+        finally:
+            attendant.stop()
+            thread.join(END_SECONDS)
 
     def close(self) -> None:
         """Let go of everything."""
         for _, connection in self.held.values():
             os.close(connection)
         self.held.clear()
+
+
+class Attendant:
+    """The plugin's long connection. Runs in a thread of its own."""
+
+    def __init__(self, plugin: Plugin) -> None:
+        """Attend for *plugin*."""
+        self._plugin = plugin
+        self._stopping = threading.Event()
+        self._sock: socket.socket | None = None
+        self.greetings = 0
+        self.renewals: list[str] = []
+        self.gone: list[str] = []
+        self.status: dict[str, dict[str, Any]] = {}
+
+    def run(self) -> None:
+        """Attend, again and again, until told to stop."""
+        while not self._stopping.wait(0.02):
+            try:
+                with wire.connect(self._plugin.pod.link / "supervisor") as self._sock:
+                    self._sock.settimeout(LOOK_SECONDS)
+                    self._attend(self._sock)
+            except OSError:
+                continue
+
+    def stop(self) -> None:
+        """Go away."""
+        self._stopping.set()
+
+    def leave(self) -> None:
+        """Say that this is no holder any more."""
+        assert self._sock is not None
+        wire.send(self._sock, Message("leave"))
+
+    def _attend(self, sock: socket.socket) -> None:
+        wire.send(sock, Message("attend"))
+        told: set[str] = set()
+        while not self._stopping.is_set():
+            try:
+                message = wire.receive(sock)
+            except TimeoutError:
+                continue
+            if message is None:
+                return
+            self._hear(sock, message, told)
+
+    def _hear(self, sock: socket.socket, message: Message, told: set[str]) -> None:
+        fields, held = message.fields, self._plugin.held
+        match message.kind:
+            case "kept":
+                told.add(fields["key"])
+                if fields["key"] in held:
+                    message.close()
+                else:
+                    record = MountRecord.from_json(fields["record"])
+                    held[fields["key"]] = (record, message.descriptors[0])
+            case "end":
+                for record, connection in [held[key] for key in held.keys() - told]:
+                    offer = Message("offer", {"record": record.to_json()}, (connection,))
+                    wire.send(sock, offer)
+                self.greetings += 1
+            case "status":
+                self.status.update(fields["mounts"])
+            case "gone":
+                self.gone.append(fields["key"])
+            case "renew":
+                self.renewals.append(fields["reason"])
+                record, connection = held[fields["key"]]
+                held[fields["key"]] = make_mount_anew(record)
+                os.close(connection)
+                record, connection = held[fields["key"]]
+                wire.send(sock, Message("renewed", {"record": record.to_json()}, (connection,)))
 
 
 def comm_of(pid: int) -> str:
@@ -201,7 +300,3 @@ def new_pod(environment: Mapping[str, str] | None = None) -> Iterator[Pod]:
         yield pod
     finally:
         pod.close()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,97 +1,64 @@
-"""The driver's processes, put together: which parts there are, and who is given whom."""
+"""csi-node, put together: which parts there are, and who is given whom."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from grpc import aio
-from prometheus_client import CollectorRegistry
-
 from csi.answers import Answers
 from csi.budget import Budget
 from csi.config import DriverConfig
-from csi.controller import ControllerService
 from csi.credentials import identity_key
 from csi.directories import prepare_directories
 from csi.events import PodEvents
 from csi.faultpoint import VARIABLE, FaultPoints
-from csi.health import Health
 from csi.identity import IdentityService
 from csi.kubeapi import KubeAccess, KubeApi, in_cluster
 from csi.ledger import Ledger
-from csi.metrics import DriverMetrics
 from csi.monitoring import Pages, monitoring
 from csi.mounter import Mounter
 from csi.mountmetrics import MountMetrics
 from csi.mounts import LinuxMounts
 from csi.node import NodeService
-from csi.process import background, log_to_stderr, serve, stop_on_signals
+from csi.process import (
+    Watch,
+    background,
+    run,
+    serve,
+    server_of,
+    stop_on_signals,
+    watch_of,
+)
 from csi.proto import csi_pb2_grpc, registration_pb2_grpc
 from csi.publisher import Publisher, Surroundings
 from csi.registration import RegistrationService
-from csi.server import SocketServer, prepare
+from csi.server import SocketServer
 from csi.sources import SourceMounts
 from csi.specs import SpecFiles
 from csi.state import RecordFiles
-from csi.status import StatusInterceptor
 from csi.taint import remove_taint
 from csi.targets import Targets
 from csi.threads import Threads
-
-log = logging.getLogger(__name__)
 
 COUNT_SECONDS = 2.0
 FINISH_SECONDS = 10.0
 """For publications under way when the process is told to stop."""
 
-AddService = Callable[[aio.Server], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """How a process tells about itself."""
-
-    registry: CollectorRegistry
-    metrics: DriverMetrics
-    health: Health = field(default_factory=Health)
-
 
 def run_node(config: DriverConfig, log_level: str) -> None:
     """Be csi-node until told to stop."""
-    log_to_stderr(log_level)
-    asyncio.run(_node(config))
+    run(_live(config), log_level)
 
 
-def run_controller(config: DriverConfig, log_level: str) -> None:
-    """Be the controller until told to stop."""
-    log_to_stderr(log_level)
-    asyncio.run(_controller(config))
-
-
-async def _controller(config: DriverConfig) -> None:
+async def _live(config: DriverConfig) -> None:
     stop = stop_on_signals()
-    watch = _watch(config)
-    add: list[AddService] = [
-        partial(csi_pb2_grpc.add_IdentityServicer_to_server, IdentityService(config, watch.health)),
-        partial(csi_pb2_grpc.add_ControllerServicer_to_server, ControllerService()),
-    ]
-    with monitoring(config.health_port, Pages(watch.health, watch.registry)):
-        server = _server(config.endpoint, config.draft_dir, watch, add)
-        await serve([server], watch.health, stop.wait())
-
-
-async def _node(config: DriverConfig) -> None:
-    stop = stop_on_signals()
-    watch = _watch(config)
+    watch = watch_of(config)
     prepare_directories(config)
-    node = _NodeParts(config, watch)
+    node = NodeAgent(config, watch)
     servers = [node.server(), *node.registration_servers()]
     with monitoring(config.health_port, Pages(watch.health, watch.registry)):
         async with background(node.works()):
@@ -101,10 +68,11 @@ async def _node(config: DriverConfig) -> None:
                 await node.finish()
 
 
-class _NodeParts:
+class NodeAgent:
     """All that csi-node has, wired."""
 
     def __init__(self, config: DriverConfig, watch: Watch) -> None:
+        """Make the parts; none of them does anything yet."""
         self._config = config
         self._watch = watch
         threads, mounts = Threads(), LinuxMounts()
@@ -141,7 +109,7 @@ class _NodeParts:
         """Return what the kubelet publishes by."""
         identity = IdentityService(self._config, self._watch.health)
         node = NodeService(self._config, self._publisher)
-        return _server(
+        return server_of(
             self._config.endpoint,
             self._config.draft_dir,
             self._watch,
@@ -157,7 +125,7 @@ class _NodeParts:
             return []
         path, service = self._config.registration_socket, self._registration
         add = partial(registration_pb2_grpc.add_RegistrationServicer_to_server, service)
-        return [_server(path, path.parent, self._watch, [add])]
+        return [server_of(path, path.parent, self._watch, [add])]
 
     def works(self) -> list[Coroutine[Any, Any, None]]:
         """Return what goes on in the background."""
@@ -200,24 +168,6 @@ class _NodeParts:
                 {mount.record.key: mount.record.spec.source.url for mount in held},
             )
             await asyncio.sleep(COUNT_SECONDS)
-
-
-def _watch(config: DriverConfig) -> Watch:
-    registry = CollectorRegistry()
-    return Watch(registry, DriverMetrics(registry, config.driver_name, config.version))
-
-
-def _server(path: Path, drafts: Path, watch: Watch, services: Sequence[AddService]) -> SocketServer:
-    """Return a server of *services* at *path*, the stale sockets there removed."""
-    prepare(path, drafts)
-
-    def build() -> aio.Server:
-        server = aio.server(interceptors=[StatusInterceptor(watch.metrics)])
-        for add in services:
-            add(server)
-        return server
-
-    return SocketServer(path, drafts, build)
 
 
 def _needs_api(config: DriverConfig) -> bool:

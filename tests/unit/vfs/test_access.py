@@ -1,0 +1,82 @@
+"""Whether a dataset's source may be read is tried on a file of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from cachesvc.errors import AccessDeniedError, HeadraceError, ObjectChangedError, ObjectMissingError
+from tests.fakes.manifests import Directory, File, Node, Symlink, asked, manifest_of
+from tests.fakes.memory_store import MemoryStore
+from vfs.errors import SourceUnreadableError
+from vfs.manifest.tree import Tree
+from vfs.snapshots.access import FILES_TRIED, PAGES_LOOKED_AT, check_source
+
+PAGE = 1024
+
+
+class AnsweringStore(MemoryStore):
+    """Knows for each key which error it answers a read with; None is a byte."""
+
+    def __init__(self, answers: Mapping[str, HeadraceError | None]) -> None:
+        super().__init__()
+        self.answers = answers
+        self.asked: list[tuple[str, int, int]] = []
+
+    async def get_range(self, key: str, start: int, stop: int, version: str | None) -> bytes:
+        self.asked.append((key, start, stop))
+        if (error := self.answers[key]) is not None:
+            raise error
+        return b"x"
+
+
+def tried(nodes: Mapping[bytes, Node], answers: Mapping[str, HeadraceError | None]) -> list[str]:
+    """Check a source and return which keys were asked for."""
+    store = AnsweringStore(answers)
+
+    async def question(tree: Tree) -> None:
+        await check_source(store, tree)
+
+    asked(manifest_of(nodes), question)
+    assert all((start, stop) == (0, 1) for _, start, stop in store.asked)
+    return [key for key, _, _ in store.asked]
+
+
+def test_one_byte_of_the_first_file_with_bytes_is_read() -> None:
+    nodes: dict[bytes, Node] = {b"a/b/c": File(9), b"a/empty": File(0), b"d": Directory()}
+    assert tried(nodes, {"a/b/c": None}) == ["a/b/c"]
+
+
+def test_who_is_denied_it_is_denied_all() -> None:
+    with pytest.raises(AccessDeniedError):
+        tried({b"a": File(1), b"b": File(1)}, {"a": AccessDeniedError("no"), "b": None})
+
+
+def test_an_object_that_changed_was_shown_to_somebody_who_may_read() -> None:
+    assert tried({b"a": File(1)}, {"a": ObjectChangedError("other")}) == ["a"]
+
+
+def test_of_missing_objects_some_are_tried_and_they_prove_nothing() -> None:
+    names = [f"f{number}" for number in range(FILES_TRIED + 1)]
+    missing = ObjectMissingError("gone")
+    answers: dict[str, HeadraceError | None] = dict.fromkeys(names, missing)
+    nodes: dict[bytes, Node] = {name.encode(): File(1) for name in names}
+    with pytest.raises(ObjectMissingError):
+        tried(nodes, answers)
+    assert tried(nodes, {**answers, names[1]: None}) == names[:2]
+
+
+def test_a_snapshot_without_bytes_needs_no_leave() -> None:
+    assert tried({b"a": File(0), b"s": Symlink(b"a"), b"d/e": File(0)}, {}) == []
+
+
+def test_a_file_behind_pages_of_empty_ones_is_found() -> None:
+    nodes: dict[bytes, Node] = {b"%05d" % number: File(0) for number in range(2 * PAGE)}
+    assert tried({**nodes, b"last": File(1)}, {"last": None}) == ["last"]
+
+
+def test_a_file_that_is_not_found_soon_is_no_leave() -> None:
+    deep = b"/".join([b"d"] * (PAGES_LOOKED_AT + 1))
+    with pytest.raises(SourceUnreadableError, match="no file to try"):
+        tried({deep + b"/file": File(1)}, {})
