@@ -37,16 +37,18 @@ class Verdict(Enum):
 def compare(wanted: Publication, held: Iterable[Publication]) -> Verdict:
     """Say what to do about *wanted* where *held* is published on the node.
 
-    Raises AlreadyPublishedError and OtherTargetError. What only proves who asks is not compared.
+    Raises AlreadyPublishedError and OtherTargetError; what is at the target itself decides first.
+    What only proves who asks is not compared.
     """
-    verdict = Verdict.NEW
-    for other in held:
-        if other.target == wanted.target:
-            _check_same_target(wanted, other)
-            verdict = Verdict.SAME
-        elif other.volume_id == wanted.volume_id:
+    by_target = {other.target: other for other in held}
+    there = by_target.get(wanted.target)
+    if there is not None:
+        _check_same_target(wanted, there)
+        return Verdict.SAME
+    for other in by_target.values():
+        if other.volume_id == wanted.volume_id:
             _check_other_target(wanted, other)
-    return verdict
+    return Verdict.NEW
 
 
 def _check_same_target(wanted: Publication, held: Publication) -> None:

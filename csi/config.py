@@ -148,6 +148,8 @@ def _path_complaints(config: DriverConfig) -> Iterator[str]:
 
 
 def _number_complaints(config: DriverConfig) -> Iterator[str]:
+    if config.health_port is not None and not 0 < config.health_port < 1 << 16:
+        yield f"health_port must be from 1 to 65535, not {config.health_port}"
     for name, least in _LEAST.items():
         if getattr(config, name) < least:
             yield f"{name} must be at least {least}, not {getattr(config, name)}"

@@ -46,28 +46,28 @@ class SocketServer:
             server.add_insecure_port(f"unix:{draft}")
             await server.start()
             draft.chmod(0o600)
-            self._inode = inode_of(draft)
+            inode = inode_of(draft)
             draft.replace(self._path)
         except (OSError, RuntimeError) as error:
             await server.stop(None)
             draft.unlink(missing_ok=True)
             raise ConfigurationError(f"cannot serve at {self._path}: {error}") from error
-        self._server = server
+        self._server, self._inode = server, inode
         log.info("serving at %s", self._path)
 
     async def watch(self) -> None:
-        """Come back, for ever, whenever the socket is gone or nobody answers there."""
+        """Come back, until stopped, whenever the socket is gone and nobody else answers there."""
         while True:
             await asyncio.sleep(CHECK_SECONDS)
-            if self._is_lost() and not is_answered(self._path):
+            if self._server is not None and self._is_lost() and not is_answered(self._path):
                 log.warning("the socket %s is gone; serving there again", self._path)
                 await self._restart()
 
     async def stop(self, grace_seconds: float) -> None:
         """Let calls end, then drop the socket if it is still this server's."""
-        if self._server is not None:
-            await self._server.stop(grace_seconds)
-            self._server = None
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(grace_seconds)
         if not self._is_lost():
             self._path.unlink(missing_ok=True)
 

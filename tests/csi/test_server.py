@@ -299,6 +299,8 @@ def test_the_startup_taint_goes_once_pods_could_be_served_and_not_before(driver:
         (["--datasets=/nonexistent"], "cannot read the allow-list"),
         (["--kube-api"], "no Kubernetes API server"),
         (["--workers=0"], "workers must be at least 1"),
+        (["--state-dir=/dev/null/x"], "cannot prepare /dev/null/x/mounts: Not a directory"),
+        (["--health-port=99999"], "health_port must be"),
     ],
 )
 def test_bad_settings_end_it_at_once_with_one_line(

@@ -91,6 +91,10 @@ class Pod:
         """Return what all processes have said."""
         return (self.directory / "log").read_text(errors="replace")
 
+    def forget_log(self) -> None:
+        """Begin a new log: what was said until now was meant to be said."""
+        (self.directory / "log").write_text("")
+
     def pid_of(self, role: str) -> int | None:
         """Return the process that answers as the supervisor or the keeper."""
         try:

@@ -18,9 +18,11 @@ from tests.fuse.fleet import hashes, kill
 from tests.fuse.pod import END_SECONDS, Plugin, Pod, new_pod
 from tests.node import Node, wait_until
 from tests.unprivileged import UID
+from vfs.mounting import wire
 from vfs.mounting.mount import unmount
 from vfs.mounting.mountinfo import mounted_at
 from vfs.mounting.process import is_alive
+from vfs.mounting.wire import Message
 
 if os.geteuid() != 0:
     pytest.skip("only root mounts for others", allow_module_level=True)
@@ -346,6 +348,26 @@ def test_a_mount_is_made_again_under_its_name(plugin: Plugin, published: Path) -
     unmount(spec.mountpoint, lazy=True)
     mount = plugin.mount(spec)
     assert (mount / "f2").read_bytes() == (published / "f2").read_bytes()
+
+
+def test_who_talks_nonsense_harms_nobody(plugin: Plugin) -> None:
+    """Messages that lack what they should have end their own connection and nothing else."""
+    supervisor = plugin.pod.pid_of("supervisor")
+    for kind in ("mount", "offer", "register", "resolve", "refresh", "await_end", "nonsense"):
+        with wire.connect(plugin.pod.link / "supervisor") as sock:
+            sock.settimeout(END_SECONDS)
+            wire.send(sock, Message(kind))
+            answer = wire.receive(sock)
+            assert answer is None or answer.kind == "failed", kind
+    with wire.connect(plugin.pod.link / "supervisor") as sock:
+        sock.settimeout(END_SECONDS)
+        wire.send(sock, Message("attend"))
+        wire.send(sock, Message("offer"))
+        while wire.receive(sock) is not None:
+            pass
+    assert plugin.pod.pid_of("supervisor") == supervisor
+    assert plugin.pod.log().count("a caller was not understood") == 6
+    plugin.pod.forget_log()
 
 
 def test_a_second_mounter_waits_until_the_first_is_gone(plugin: Plugin) -> None:

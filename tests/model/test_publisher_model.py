@@ -144,8 +144,8 @@ class World:
 
     def refusal(self, wanted: Publish) -> type[CsiError] | None:
         held = self.published.get(wanted.target)
-        if held is not None and not is_same(held, wanted):
-            return AlreadyPublishedError
+        if held is not None:
+            return None if is_same(held, wanted) else AlreadyPublishedError
         strict = AccessMode.SINGLE_NODE_SINGLE_WRITER
         elsewhere = [
             other

@@ -126,10 +126,10 @@ class Attendance:
     async def _tell_all(self, link: Link) -> bool:
         """Hand over a copy of everything; False when the attendant went away meanwhile."""
         await link.deliver("welcome", version=version("headrace"))
-        for served in list(self._mounts.values()):
-            mount = served.mount
-            record = {"key": mount.record.key, "record": mount.record.to_json()}
-            await link.deliver("kept", (mount.connection,), **record)
+        for key in list(self._mounts):
+            if (served := self._mounts.get(key)) is not None:
+                record = served.mount.record.to_json()
+                await link.deliver("kept", (served.mount.connection,), key=key, record=record)
         return await link.deliver("end")
 
     async def _listen(self, attendant: Attendant) -> None:

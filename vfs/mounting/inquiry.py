@@ -19,6 +19,7 @@ from vfs.mounting.wire import Message
 log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 8
+PAUSE_SECONDS = 0.2
 
 
 class Inquiries:
@@ -60,10 +61,11 @@ class Inquiries:
                 answer = await self._ask(order)
             except ZygoteGoneError as error:
                 log.warning("%s", error)
-                continue
-            if answer is not None:
-                return answer
-            log.warning("a process that looked up a dataset died")
+            else:
+                if answer is not None:
+                    return answer
+                log.warning("a process that looked up a dataset died")
+            await trio.sleep(PAUSE_SECONDS)
 
     async def _ask(self, order: Mapping[str, Any]) -> Message | None:
         ours, theirs = wire.pair()

@@ -75,8 +75,12 @@ class Keeping:
             if self._link is None:
                 await trio.sleep(RETRY_SECONDS)
                 continue
-            for mount in list(self._held.values()):
-                await self._link.deliver("put", (mount.connection,), **_put(mount))
+            await self._put_all(self._link)
+
+    async def _put_all(self, link: Link) -> None:
+        for key in list(self._held):
+            if (mount := self._held.get(key)) is not None:
+                await link.deliver("put", (mount.connection,), **_put(mount))
 
     def hold(self, mount: HeldMount) -> None:
         """Have a mount held from now on; its descriptor must stay open until `drop`."""

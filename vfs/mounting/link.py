@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Sequence
 
@@ -32,21 +33,30 @@ class Link:
         return True
 
     async def deliver(self, kind: str, descriptors: Sequence[int] = (), **fields: object) -> bool:
-        """Send a message as soon as there is room for it; False when the peer is gone."""
-        message = Message(kind, fields, tuple(descriptors))
-        async with self._delivering:
-            while True:
+        """Send a message as soon as there is room for it; False when the peer is gone.
+
+        The descriptors are needed only until this begins to wait.
+        """
+        message = Message(kind, fields, tuple(map(os.dup, descriptors)))
+        try:
+            async with self._delivering:
+                return await self._deliver(message)
+        finally:
+            message.close()
+
+    async def _deliver(self, message: Message) -> bool:
+        while True:
+            try:
+                wire.send(self._socket, message)
+            except BlockingIOError:
                 try:
-                    wire.send(self._socket, message)
-                except BlockingIOError:
-                    try:
-                        await trio.lowlevel.wait_writable(self._socket)
-                    except trio.ClosedResourceError:
-                        return False
-                except OSError:
+                    await trio.lowlevel.wait_writable(self._socket)
+                except trio.ClosedResourceError:
                     return False
-                else:
-                    return True
+            except OSError:
+                return False
+            else:
+                return True
 
     async def receive(self) -> Message | None:
         """Return the next message; None when the peer is gone or the link was closed."""

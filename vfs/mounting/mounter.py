@@ -92,7 +92,8 @@ class Mounter(Supervisor):
     async def _mount(self, link: Link, message: Message) -> None:
         """Serve a mount, also in the place of one of its name that has another connection."""
         record = MountRecord.from_json(message.fields["record"])
-        if self._attendance.answers_renewal(record, message.descriptors[0]):
+        (connection,) = message.descriptors
+        if self._attendance.answers_renewal(record, connection):
             link.send("mounted")
             return
         await self._make_room(record)
@@ -101,7 +102,8 @@ class Mounter(Supervisor):
     async def _take_offer(self, message: Message) -> None:
         """Serve what the attendant holds, on the connection that it brings."""
         record = MountRecord.from_json(message.fields["record"])
-        if not self._attendance.answers_renewal(record, message.descriptors[0]):
+        (connection,) = message.descriptors
+        if not self._attendance.answers_renewal(record, connection):
             await self._make_room(record)
             self._adopted(record, message, is_new=False)
 

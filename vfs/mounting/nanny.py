@@ -27,6 +27,7 @@ CALM_SECONDS = 10.0
 """One that lived so long is followed by the next at once."""
 CACHE_SECONDS = 20.0
 """How long the cache service may take to close its files; what it left open is checked later."""
+IDLE_SECONDS = 60.0
 END_SECONDS = 5.0
 LOOK_SECONDS = 0.1
 
@@ -51,15 +52,18 @@ class Nanny:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         adopt_orphans()
         raise_descriptor_limit()
-        while True:
+        while not self._is_told_to_end():
+            self._reap()
             if self._supervisor is None and time.monotonic() >= self._next_start:
                 self._start()
-            told = signal.sigtimedwait(SIGNALS, LOOK_SECONDS)
-            if told is not None and told.si_signo != signal.SIGCHLD:
-                break
-            self._reap()
         self._end_supervisor(grace_seconds)
         self._end_others()
+
+    def _is_told_to_end(self) -> bool:
+        """Wait for a signal, or until a supervisor is to be started; say whether this is the end."""
+        pause = self._next_start - time.monotonic() if self._supervisor is None else IDLE_SECONDS
+        told = signal.sigtimedwait(SIGNALS, max(0.0, pause))
+        return told is not None and told.si_signo != signal.SIGCHLD
 
     def _start(self) -> None:
         command = [sys.executable, "-P", "-m", "vfs.mounting.mounter", str(os.getpid())]

@@ -40,7 +40,7 @@ from vfs.mounting.served import ServedMount
 from vfs.mounting.state import forget_state
 from vfs.mounting.successor import TAKE_OVER, await_predecessor, prepare_successor
 from vfs.mounting.switching import catch_up, switch_to
-from vfs.mounting.wire import Message
+from vfs.mounting.wire import Message, WireError
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class Supervisor:
             if message is not None:
                 self._was_needed = True
                 await self._handlers.get(message.kind, self._reject)(link, message)
-        except (KeyError, ValueError, TypeError):
+        except* (KeyError, ValueError, TypeError, WireError):
             log.exception("a caller was not understood")
         finally:
             link.close()

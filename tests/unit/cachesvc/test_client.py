@@ -22,6 +22,7 @@ from cachesvc.errors import (
     OutsideOriginError,
 )
 from cachesvc.framesocket import connect
+from cachesvc.objectstore.origin import Origin
 from cachesvc.wire import Ask, FrameBuffer, Hello, Welcome, decode, encode
 from tests.fakes.cached_directory import CachedDirectory, cached_directory
 from tests.fakes.waiting import until
@@ -322,3 +323,22 @@ def test_the_greeting_says_which_files_are_served(cached: CachedDirectory) -> No
     welcome = decode(body)
     assert isinstance(welcome, Welcome)
     assert (welcome.directory, welcome.pid) == (str(cached.config.directory), cached.zygote.pid)
+
+
+def test_origins_that_were_replaced_while_others_were_renewed_stay(tmp_path: Path) -> None:
+    """Who renews expired credentials does not undo that somebody brought new ones meanwhile."""
+    old, renewed, brought = (
+        Origin("s3://b/p", {"endpoint_url": "http://h", "secret": secret})
+        for secret in ("old", "renewed", "brought")
+    )
+
+    async def nothing() -> None:
+        """Start no service."""
+
+    async def renew() -> list[Origin]:
+        client.replace_origins([brought], renew)
+        return [renewed]
+
+    client = CacheClient(tmp_path, [old], ensure=nothing, renew=renew)
+    assert anyio.run(client._has_renewed, client._origins, backend="trio")
+    assert client._origins == (brought,)

@@ -117,6 +117,16 @@ def test_the_stricter_mode_decides_at_another_target(
             compare(wanted, [held])
 
 
+@pytest.mark.parametrize("turn", [1, -1])
+def test_what_is_at_the_target_itself_decides_first(turn: int) -> None:
+    shared = replace(HELD, mode=AccessMode.SINGLE_NODE_MULTI_WRITER)
+    held = [shared, replace(shared, target=T2)][::turn]
+    alone = replace(shared, mode=AccessMode.SINGLE_NODE_SINGLE_WRITER)
+    assert compare(alone, held) is Verdict.SAME
+    with pytest.raises(AlreadyPublishedError):
+        compare(replace(alone, arguments=P2), held)
+
+
 def test_another_volume_at_another_target_does_not_matter() -> None:
     strict = replace(HELD, mode=AccessMode.SINGLE_NODE_SINGLE_WRITER)
     assert compare(replace(strict, volume_id="w", target=T2), [strict]) is Verdict.NEW

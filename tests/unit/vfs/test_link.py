@@ -37,7 +37,7 @@ def test_more_than_a_socket_holds_is_delivered_by_several_tasks_to_a_slow_reader
 def test_a_message_to_a_peer_that_leaves_is_not_delivered_and_nobody_waits() -> None:
     async def play() -> list[bool]:
         ours, theirs = map(Link, wire.pair())
-        delivered = []
+        delivered: list[bool] = []
 
         async def deliver() -> None:
             while not delivered or delivered[-1]:
