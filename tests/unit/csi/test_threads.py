@@ -78,9 +78,9 @@ def test_when_all_threads_hang_the_next_call_is_refused_and_one_that_returns_mak
 
 def test_calls_one_after_the_other_need_one_thread() -> None:
     async def scenario() -> set[str]:
-        threads = Threads()
+        threads = Threads(most=1)
         return {
-            await threads.run("name", lambda: threading.current_thread().name, 30) for _ in "abc"
+            await threads.run("tell", lambda: threading.current_thread().name, 30) for _ in "abc"
         }
 
     assert len(asyncio.run(scenario())) == 1
