@@ -44,7 +44,7 @@ class SpecFiles:
         """Return the spec of a mount, None when none was kept."""
         try:
             return MountSpec.from_json((self._directory / key).read_text())
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def remove(self, key: str) -> None:

@@ -60,7 +60,7 @@ class Nanny:
         self._end_others()
 
     def _is_told_to_end(self) -> bool:
-        """Wait for a signal, or until a supervisor is to be started; say whether this is the end."""
+        """Wait for a signal, or until a supervisor is due; say whether this is the end."""
         pause = self._next_start - time.monotonic() if self._supervisor is None else IDLE_SECONDS
         told = signal.sigtimedwait(SIGNALS, max(0.0, pause))
         return told is not None and told.si_signo != signal.SIGCHLD
