@@ -95,6 +95,7 @@ def csi() -> None:
     help="Whether the CSIDriver object has podInfoOnMount, so that nobody forges a namespace.",
 )
 @click.option("--token-audience", help="The audience of tokens, as tokenRequests names it.")
+@click.option("--sts-endpoint", help="Where tokens buy credentials, if not at AWS.")
 @click.option(
     "--tokens-from-context/--no-tokens-from-context",
     default=False,

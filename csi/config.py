@@ -22,6 +22,7 @@ _ENDPOINT = re.compile(r"unix:(?://)?(/[^/].*)")
 _TAINT_KEY = re.compile(
     r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?"
 )
+_STS_ENDPOINT = re.compile(r"https?://[^\s@?#]+")
 _LEAST = {
     "workers": 1,
     "mount_bytes": 1,
@@ -60,6 +61,8 @@ class DriverConfig:
     trust_pod_info: bool = True
     """Whether the kubelet sets pod names (podInfoOnMount), so that nobody can forge them."""
     token_audience: str | None = None
+    sts_endpoint: str | None = None
+    """Where tokens are exchanged for credentials; None: at AWS."""
     tokens_from_context: bool = False
     """Whether the kubelet sets tokens in the volume context, so that nobody can forge them."""
     datasets: AllowList | None = None
@@ -128,6 +131,8 @@ def _complaints(config: DriverConfig) -> Iterator[str]:
         yield "the node's name is missing or longer than 256 bytes; set HEADRACE_CSI_NODE_NAME"
     if config.startup_taint is not None and not _TAINT_KEY.fullmatch(config.startup_taint):
         yield f"{config.startup_taint!r} is no key of a taint"
+    if config.sts_endpoint is not None and not _STS_ENDPOINT.fullmatch(config.sts_endpoint):
+        yield "sts_endpoint must be http(s)://HOST[:PORT] and nothing secret"
     yield from _path_complaints(config)
     yield from _number_complaints(config)
 

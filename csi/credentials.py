@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from csi import words
 from csi.attributes import KUBELETS
 from csi.config import DriverConfig
 from csi.errors import InvalidArgumentError, UnauthenticatedError
@@ -23,13 +24,14 @@ from csi.volume import NOBODY, PublishCall
 TOKENS = f"{KUBELETS}serviceAccount.tokens"
 AWS_AUDIENCE = "sts.amazonaws.com"
 NODE = "node"
+ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL_S3"
 VARIABLES = {
     "accessKeyId": "AWS_ACCESS_KEY_ID",
     "secretAccessKey": "AWS_SECRET_ACCESS_KEY",
     "sessionToken": "AWS_SESSION_TOKEN",
-    "endpoint": "AWS_ENDPOINT_URL_S3",
+    "endpoint": ENDPOINT_VARIABLE,
     "region": "AWS_REGION",
-    "AWS_ENDPOINT_URL": "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL": ENDPOINT_VARIABLE,
     "AWS_DEFAULT_REGION": "AWS_REGION",
 }
 """Key of a secret → the variable that it stands for; those variables are taken as well."""
@@ -49,6 +51,11 @@ class Credentials:
     identity: str
     environment: Mapping[str, str] | None = field(default=None, repr=False)
     digest: str = ""
+
+    @property
+    def endpoint(self) -> str | None:
+        """Where they say that object storage is."""
+        return (self.environment or {}).get(ENDPOINT_VARIABLE)
 
 
 def credentials_of(
@@ -98,8 +105,17 @@ def _of_secret(secret: Mapping[str, str], key: bytes) -> Credentials:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         if name not in environment:
             raise UnauthenticatedError(f"the volume's secret has no {name}; add it")
+    if ENDPOINT_VARIABLE in environment:
+        environment[ENDPOINT_VARIABLE] = _plain_endpoint(environment[ENDPOINT_VARIABLE])
     digest = _digest(environment, key)
     return Credentials(f"secret:{digest}", environment, digest)
+
+
+def _plain_endpoint(word: str) -> str:
+    try:
+        return words.ENDPOINT.parse(word)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"the endpoint in the volume's secret: {error}") from None
 
 
 def _of_token(call: PublishCall, config: DriverConfig, key: bytes, now: datetime) -> Credentials:
@@ -115,6 +131,8 @@ def _of_token(call: PublishCall, config: DriverConfig, key: bytes, now: datetime
     }
     if attributes.region is not None:
         environment["AWS_REGION"] = attributes.region
+    if config.sts_endpoint is not None:
+        environment["AWS_ENDPOINT_URL_STS"] = config.sts_endpoint
     if pod == NOBODY:
         digest = _digest(environment, key)
         return Credentials(f"token:{digest}", environment, digest)

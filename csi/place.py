@@ -13,6 +13,7 @@ from csi.errors import InvalidArgumentError
 ALIASES = {"s3a": "s3", "gcs": "gs", "local": "file"}
 BUCKETS = frozenset({"s3", "gs", "az"})
 """Schemes whose URL begins with a bucket: no user, no port."""
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -53,6 +54,14 @@ def canonical_place(text: str) -> str:
         raise InvalidArgumentError(f"{text!r} is no absolute path")
     _check_parts(text, address)
     return f"{scheme}://{address.rstrip('/')}"
+
+
+def canonical_endpoint(url: str) -> str:
+    """Return the URL of an endpoint in one spelling: small letters, no port that goes without."""
+    scheme, address = _split(url)
+    authority, slash, path = address.partition("/")
+    authority = authority.lower().removesuffix(DEFAULT_PORTS.get(scheme, "/"))
+    return canonical_place(f"{scheme}://{authority}{slash}{path}")
 
 
 def scheme_of(place: str) -> str:

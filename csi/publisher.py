@@ -23,7 +23,7 @@ from csi.ledger import Ledger
 from csi.mounter import Resolved
 from csi.placing import Placing, Plan, Sources
 from csi.pod import PodInfo
-from csi.policy import check_allowed
+from csi.policy import check_allowed, check_endpoint, check_repository
 from csi.question import Question, question_of
 from csi.state import PublishRecord, PublishState
 from csi.targets import Targets, topmost
@@ -171,6 +171,7 @@ class Publisher:
     async def _bring_about(self, call: PublishCall) -> None:
         self._check_allowed(call)
         credentials = credentials_of(call, self._config, self._identity_key)
+        self._check_endpoints(call, credentials)
         await self._reach("publish.check")
         table = await self._targets.table()
         standing = self._standing(call.wanted, table)
@@ -294,10 +295,16 @@ class Publisher:
 
     def _check_allowed(self, call: PublishCall) -> None:
         """Raise DeniedError unless the pod's namespace may use every place that was named."""
-        said = call.attributes
-        for place in (said.dataset, said.repository):
-            if place is not None:
-                check_allowed(self._config.datasets, call.pod.namespace, place)
+        said, rules, namespace = call.attributes, self._config.datasets, call.pod.namespace
+        check_allowed(rules, namespace, said.dataset)
+        if said.repository is not None:
+            check_repository(rules, namespace, said.dataset, said.repository)
+
+    def _check_endpoints(self, call: PublishCall, credentials: Credentials) -> None:
+        """Raise DeniedError unless the pod's namespace may ask where it says."""
+        for endpoint in (call.attributes.endpoint, credentials.endpoint):
+            if endpoint is not None:
+                check_endpoint(self._config.datasets, call.pod.namespace, endpoint)
 
 
 def name_dataset(error: CsiError, dataset: str) -> None:

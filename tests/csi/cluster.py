@@ -33,6 +33,16 @@ NODE_NAME = "node-1"
 DRIVER_NAME = "csi.headrace.dev"
 END_SECONDS = 30
 PROGRAMS = ("node", "mounter", "keeper")
+ROLES = {
+    "headrace csi node": "node",
+    "headrace keeper": "keeper",
+    "headrace mounter": "nanny",
+    "vfs.mounting.mounter": "supervisor",
+    "vfs.mounting.zygote": "zygote",
+    "-m cachesvc": "cachesvc",
+}
+"""Words of a command line → who it is; what a zygote forks says it by its name."""
+FORKED = {"headrace-worker": "worker", "headrace-asker": "asker"}
 MS_SHARED = 1 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -126,6 +136,14 @@ class ClusterNode:
     def pids_of(self, words: str) -> list[int]:
         """Return this node's processes whose command line or name has *words*."""
         return [pid for pid in self.pids() if words in command_of(pid)]
+
+    def roles(self) -> dict[str, list[int]]:
+        """Return who runs: the pids by role."""
+        found: dict[str, list[int]] = {role: [] for role in (*ROLES.values(), *FORKED.values())}
+        for pid in self.pids():
+            if (role := role_of(pid)) is not None:
+                found[role].append(pid)
+        return found
 
     def is_running(self, program: str) -> bool:
         """Say whether a program was started and has not ended."""
@@ -233,6 +251,13 @@ class ClusterNode:
 def uid_of(pid: int) -> int:
     """Return the user that a process runs as."""
     return Path(f"/proc/{pid}").stat().st_uid
+
+
+def role_of(pid: int) -> str | None:
+    """Return what a process of a node does, None when that cannot be seen (yet)."""
+    name = b"".join(proc_words(pid, "comm")).decode().strip()
+    command = command_of(pid)
+    return FORKED.get(name) or next((ROLES[words] for words in ROLES if words in command), None)
 
 
 def command_of(pid: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,6 +12,7 @@ import pytest
 
 from tests.csi.cluster import HEADRACE, ClusterNode, cluster_node
 from tests.csi.pods import Volume
+from tests.fakes.faultproxy import FaultProxy
 from tests.seaweed import ACCESS_KEY, REGION, SECRET_KEY, SeaweedServer
 
 FILES: Mapping[str, bytes] = {
@@ -93,6 +94,14 @@ def bucket(s3_server: SeaweedServer, tmp_path_factory: pytest.TempPathFactory) -
 def own_bucket(s3_server: SeaweedServer, tmp_path: Path) -> Bucket:
     """A published dataset of `FILES` that this test may change."""
     made = new_bucket(s3_server, tmp_path)
+    made.snapshot(write_files(tmp_path / "files"))
+    return made
+
+
+@pytest.fixture
+def proxied(s3_server: SeaweedServer, s3_proxy: FaultProxy, tmp_path: Path) -> Bucket:
+    """A published dataset of `FILES`, of this test alone, that is reached through `s3_proxy`."""
+    made = new_bucket(replace(s3_server, endpoint=s3_proxy.endpoint), tmp_path)
     made.snapshot(write_files(tmp_path / "files"))
     return made
 

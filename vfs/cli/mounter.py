@@ -14,7 +14,7 @@ from vfs.mounting.nanny import Nanny
 from vfs.mounting.role import mounter_environment
 
 
-@click.command()
+@click.command(context_settings={"auto_envvar_prefix": "HEADRACE"})
 @click.option(
     "--link",
     type=click.Path(file_okay=False, path_type=Path),

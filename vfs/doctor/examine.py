@@ -9,6 +9,8 @@ from itertools import chain
 from cachesvc.errors import HeadraceError
 from vfs.doctor.daemons import cache_service_findings, daemon_findings
 from vfs.doctor.disks import disk_findings
+from vfs.doctor.driver import driver_findings
+from vfs.doctor.driverscene import DriverPlaces, look_at_driver
 from vfs.doctor.finding import Cure, Finding, Severity, problem
 from vfs.doctor.kernel import kernel_findings, read_settings
 from vfs.doctor.leftovers import leftover_findings
@@ -32,6 +34,24 @@ def examine() -> list[Finding]:
     time.sleep(PAUSE_SECONDS)
     second = _look()
     return [finding for finding in second if finding.cure is None or finding in first]
+
+
+def examine_driver(places: DriverPlaces) -> list[Finding]:
+    """Look at the Kubernetes driver on this node; what is wrong must be so twice."""
+    first = _look_at_driver(places)
+    if is_well(first):
+        return first
+    time.sleep(PAUSE_SECONDS)
+    known = {(finding.severity, finding.where) for finding in first}
+    return [
+        finding
+        for finding in _look_at_driver(places)
+        if finding.severity is Severity.OK or (finding.severity, finding.where) in known
+    ]
+
+
+def _look_at_driver(places: DriverPlaces) -> list[Finding]:
+    return [*kernel_findings(read_settings()), *driver_findings(look_at_driver(places))]
 
 
 def _look() -> list[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import stat
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,10 @@ ANSWER_SECONDS = 5.0
 NOT_CONNECTED = "ENOTCONN"
 NO_MOUNT = ""
 """A key that no mount has."""
+KUBELET_VOLUMES = "kubernetes.io~csi"
+"""Below a directory of this name the kubelet has all volumes of CSI drivers."""
+_SOURCE = re.compile(r"/.*/mounts/[0-9a-f]{32}")
+"""Named after a key that the mounter computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,7 @@ def look_around() -> Scene:
     runtime = runtime_directory().absolute()
     states = {state.key: state for state in all_states()}
     keeper_pid = daemon_pid(KEEPER)
-    held = _held() if keeper_pid is not None else {}
+    held = held_at(KEEPER.socket) if keeper_pid is not None else {}
     caches = {Path(state.cache_directory) for state in states.values()}
     directories = tuple(sorted({*caches, default_directory().absolute()}))
     return Scene(
@@ -131,10 +136,23 @@ def look_around() -> Scene:
 
 
 def _mounts_seen(states: Mapping[str, MountState]) -> Iterator[MountSeen]:
-    table = [info for info in mount_table() if info.filesystem == FILESYSTEM_TYPE]
+    table = [
+        info
+        for info in mount_table()
+        if info.filesystem == FILESYSTEM_TYPE and not is_of_driver(info)
+    ]
     answers = ask_children([Question("mount", info.mountpoint) for info in table])
     for info, answer in zip(table, answers, strict=True):
         yield MountSeen(info, _key_of(info, states), None if answer is None else answer["error"])
+
+
+def is_of_driver(info: MountInfo) -> bool:
+    """Say whether a mount is the Kubernetes driver's, source or target, by where it lies.
+
+    Nobody but the driver, which has a doctor of its own, is to look at those or take them off.
+    """
+    is_source = _SOURCE.fullmatch(str(info.mountpoint)) is not None
+    return is_source or KUBELET_VOLUMES in info.mountpoint.parts
 
 
 def _key_of(info: MountInfo, states: Mapping[str, MountState]) -> str | None:
@@ -158,10 +176,10 @@ def _supervisor_seen() -> DaemonSeen:
         return DaemonSeen(pid, answers=False)
 
 
-def _held() -> dict[str, MountRecord] | None:
-    """Return what the keeper holds, None when it does not answer."""
+def held_at(path: Path) -> dict[str, MountRecord] | None:
+    """Return what the keeper that listens at *path* holds, None when it does not answer."""
     try:
-        with wire.connect(KEEPER.socket) as sock:
+        with wire.connect(path) as sock:
             sock.settimeout(ANSWER_SECONDS)
             wire.send(sock, Message("list"))
             return dict(_listed(sock))

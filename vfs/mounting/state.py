@@ -102,13 +102,13 @@ def save_state(state: MountState) -> None:
 
 def load_state(key: str) -> MountState | None:
     """Return the state of the mount *key*, None when none can be read."""
-    return _load(mount_directory(key) / "state.json")
+    return read_state(mount_directory(key) / "state.json")
 
 
 def all_states() -> Iterator[MountState]:
     """Yield the state of every mount that this user has on record, live or not."""
     for path in sorted((runtime_directory() / "mounts").glob("*/state.json")):
-        if (state := _load(path)) is not None:
+        if (state := read_state(path)) is not None:
             yield state
 
 
@@ -122,7 +122,7 @@ def forget_state(key: str) -> None:
     shutil.rmtree(mount_directory(key), ignore_errors=True)
 
 
-def _load(path: Path) -> MountState | None:
+def read_state(path: Path) -> MountState | None:
     """Return what a state file says; one that this version did not write says nothing."""
     try:
         fields: dict[str, Any] = json.loads(path.read_text())

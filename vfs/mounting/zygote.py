@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from cachesvc.errors import HeadraceError
@@ -30,19 +31,24 @@ def main() -> None:
     """Fork a child whenever the supervisor on standard input says so, until it is gone."""
     # Nobody waits for the workers: whoever serves them has a connection to each.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    with socket.socket(fileno=os.dup(0)) as orders:
-        if is_mounter():
-            import_engines()
-        gc.collect()
-        gc.freeze()
-        wire.send(orders, Message("ready"))
-        while (order := wire.receive(orders)) is not None:
-            pid = os.fork()
-            if pid == 0:
-                orders.close()
-                _obey(order)
-            order.close()
-            wire.send(orders, Message("forked", {"pid": pid}))
+    if is_mounter():
+        import_engines()
+    gc.collect()
+    gc.freeze()
+    with socket.socket(fileno=os.dup(0)) as orders, suppress(BrokenPipeError):
+        _fork_for(orders)
+
+
+def _fork_for(orders: socket.socket) -> None:
+    """Fork a child for each order. Raises BrokenPipeError when the supervisor is gone."""
+    wire.send(orders, Message("ready"))
+    while (order := wire.receive(orders)) is not None:
+        pid = os.fork()
+        if pid == 0:
+            orders.close()
+            _obey(order)
+        order.close()
+        wire.send(orders, Message("forked", {"pid": pid}))
 
 
 def _obey(order: Message) -> None:

@@ -5,10 +5,13 @@ That a node has every byte already tells nothing about who may see them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cachesvc.errors import ObjectChangedError, ObjectMissingError
 from cachesvc.objectstore.protocol import ObjectStore
 from vfs.errors import SourceUnreadableError
 from vfs.manifest.inode import ROOT_POSITION, Inode, Kind
+from vfs.manifest.stored import Place
 from vfs.manifest.tree import Tree
 
 PAGES_LOOKED_AT = 64
@@ -17,16 +20,19 @@ FILES_TRIED = 3
 """What was deleted since the snapshot was made tells nothing; the next one may."""
 
 
+SourceObject = tuple[str, str | None]
+"""An object's key and version."""
+
+
 async def check_source(store: ObjectStore, tree: Tree) -> None:
     """Read one byte of the source's first file. Raises AccessDeniedError, or what *store* raises.
 
     A snapshot without a byte in its source needs no leave.
     """
     missing = None
-    for inode in await some_files(tree, FILES_TRIED):
-        key = (await tree.path_of(inode.position)).decode("utf-8", "surrogateescape")
+    for key, version in await some_objects(tree, FILES_TRIED):
         try:
-            await store.get_range(key, 0, 1, inode.version)
+            await store.get_range(key, 0, 1, version)
         except ObjectChangedError:
             return
         except ObjectMissingError as error:
@@ -37,8 +43,8 @@ async def check_source(store: ObjectStore, tree: Tree) -> None:
         raise missing
 
 
-async def some_files(tree: Tree, count: int) -> list[Inode]:
-    """Return a few files with bytes in the source, all of one directory; none if there are none.
+async def some_objects(tree: Tree, count: int) -> list[SourceObject]:
+    """Return a few objects of the source in which files of one directory lie; none if none do.
 
     Raises SourceUnreadableError when none is found soon, though there may be some.
     """
@@ -48,8 +54,8 @@ async def some_files(tree: Tree, count: int) -> list[Inode]:
             return []
         directory, start = pending.pop()
         children = await tree.children_from(directory, start)
-        if found := [child for child in children if _lies_in_source(child)]:
-            return found[:count]
+        if found := await _objects_of(tree, children, count):
+            return found
         if children:
             pending.append((directory, start + len(children)))
         pending += [(child, 0) for child in children if child.bytes_below]
@@ -59,5 +65,21 @@ async def some_files(tree: Tree, count: int) -> list[Inode]:
     )
 
 
-def _lies_in_source(inode: Inode) -> bool:
-    return inode.kind is Kind.FILE and inode.size > 0 and inode.extents is None
+async def _objects_of(tree: Tree, inodes: Sequence[Inode], count: int) -> list[SourceObject]:
+    """Return the objects of the source in which some of *inodes* lie, *count* at most."""
+    found: dict[SourceObject, None] = {}
+    for inode in inodes:
+        if inode.kind is Kind.FILE and inode.size > 0:
+            found |= dict.fromkeys(await _source_objects(tree, inode))
+        if len(found) >= count:
+            break
+    return list(found)[:count]
+
+
+async def _source_objects(tree: Tree, inode: Inode) -> list[SourceObject]:
+    """Return in which objects of the source a file lies; none where all is in the repository."""
+    if inode.extents is None:
+        path = await tree.path_of(inode.position)
+        return [(path.decode("utf-8", "surrogateescape"), inode.version)]
+    stored = [await tree.object_of(extent) for extent in inode.extents]
+    return [(each.key, each.version) for each in stored if each.place is Place.SOURCE]
