@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -14,6 +15,15 @@ def cpu_seconds(pid: int) -> float:
     By its CPU clock (clock_getcpuclockid(3)): /proc/PID/stat counts in steps of 10 ms.
     """
     return time.clock_gettime(~pid * 8 + 2)
+
+
+def spent_seconds(pid: int) -> float:
+    """Return the CPU time of a process and of its children that have ended; 0 if it has too."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return cpu_seconds(pid) + sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return 0.0
 
 
 def private_bytes(pid: int) -> int:

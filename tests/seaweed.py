@@ -45,6 +45,8 @@ class SeaweedServer:
     endpoint: str
     bucket: str
     pid: int
+    filer: str
+    """Its file system's address, for its own mount: HOST:PORT.GRPC-PORT."""
 
     @property
     def environ(self) -> dict[str, str]:
@@ -70,14 +72,18 @@ def seaweed(bucket: str = "headrace-tests") -> Iterator[SeaweedServer]:
     """
     directory = Path(tempfile.mkdtemp(prefix="headrace-seaweed-"))
     try:
-        with _started(directory, bucket) as (process, port):
-            yield SeaweedServer(f"http://127.0.0.1:{port}", bucket, process.pid)
+        with _started(directory, bucket) as (process, ports):
+            filer = f"127.0.0.1:{ports['filer.port']}.{ports['filer.port.grpc']}"
+            endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+            yield SeaweedServer(endpoint, bucket, process.pid, filer)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _started(directory: Path, bucket: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def _started(
+    directory: Path, bucket: str
+) -> Iterator[tuple[subprocess.Popen[bytes], Mapping[str, int]]]:
     ports = dict(zip(PORT_NAMES, free_ports(len(PORT_NAMES)), strict=True))
     log = directory / "weed.log"
     data = directory / "data"
@@ -95,7 +101,7 @@ def _started(directory: Path, bucket: str) -> Iterator[tuple[subprocess.Popen[by
         )
     try:
         _wait_until_healthy(process, ports["s3.port"], log)
-        yield process, ports["s3.port"]
+        yield process, ports
     finally:
         _stop_group(process)
         _remove_sockets(ports)

@@ -23,6 +23,7 @@ class MountSpec:
     """One mount: which snapshot of which dataset, where, and how it is served.
 
     `key` tells it from every other mount of its user, for life. `uid` and `gid` own every file.
+    `prefetch` is what to fetch before it is read: `manifest`, a pattern of files, or None.
     `environment` is where its user's credentials are looked up again when they have expired.
     `deadline_seconds` bounds each read that has to wait for bytes; a worker that shows no sign of
     life for `hang_budget_seconds` is replaced.
@@ -44,6 +45,7 @@ class MountSpec:
     read_ahead_kib: int = DEFAULT_READ_AHEAD_KIB
     deadline_seconds: float = 60.0
     hang_budget_seconds: float = 30.0
+    prefetch: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def renewed_origins(self) -> tuple[Origin, Origin]:
@@ -72,6 +74,7 @@ class MountSpec:
                 "read_ahead_kib": self.read_ahead_kib,
                 "deadline_seconds": self.deadline_seconds,
                 "hang_budget_seconds": self.hang_budget_seconds,
+                "prefetch": self.prefetch,
                 "environment": dict(self.environment),
             }
         )

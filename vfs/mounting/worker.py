@@ -18,6 +18,7 @@ from cachesvc.client import CacheClient
 from cachesvc.errors import HeadraceError, first_error
 from vfs.mounting import wire
 from vfs.mounting.nodecache import cache_client
+from vfs.mounting.prefetching import prefetch_once
 from vfs.mounting.record import MountRecord
 from vfs.mounting.registration import Duties, Registration
 from vfs.mounting.state import mount_directory
@@ -77,7 +78,7 @@ class Worker:
     async def _serve(self, client: CacheClient, mounted: MountedSnapshots) -> None:
         spec = self._spec
         layouts = Layouts(mounted, {SOURCE: spec.source.root, REPOSITORY: spec.repository.root})
-        lookahead = Lookahead(layouts, client.prefetch_nowait)
+        lookahead = Lookahead(mounted, layouts, client)
         reads = FileReader(layouts, client, lookahead)
         attributes = AttributeReader(mounted, layouts, client)
         operations = SnapshotOperations(mounted, attributes, spec.uid, spec.gid)
@@ -86,6 +87,7 @@ class Worker:
             pyfuse3.init(operations, f"/dev/fd/{theirs.fileno()}", set())
             channel = Channel(self._connection, ours, reads, errno_of)
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(prefetch_once, client, mounted, spec)
                 nursery.start_soon(lookahead.run)
                 nursery.start_soon(partial(pyfuse3.main, max_tasks=METADATA_TASKS))
                 await channel.initialise(self._record.init)

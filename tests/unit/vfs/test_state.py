@@ -85,6 +85,7 @@ def test_a_spec_survives_its_way_through_a_pipe(tmp_path: Path) -> None:
         uid=1,
         gid=2,
         deadline_seconds=1.5,
+        prefetch="train/**",
         environment={"AWS_SECRET_ACCESS_KEY": SECRET},
     )
     again = MountSpec.from_json(spec.to_json())
