@@ -1,8 +1,9 @@
 # `make help` lists what there is. Everything sets up what it needs by itself; a second run starts at once.
 PYTHON := .venv/bin/python
+TODAY := $(shell date -u +%Y-%m-%d)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types contracts unit format proto clean
+.PHONY: help setup demo bench bench-full bench-setup test check lint types contracts unit format proto clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,6 +13,18 @@ setup: ## system packages (as root) and .venv, where missing
 
 demo: setup ## publish, mount and read real files; DATASET=DIR for yours, S3=1 through an S3 server
 	@DATASET="$(DATASET)" S3="$(S3)" $(PYTHON) -m bench.demo
+
+bench: bench-setup ## beside JuiceFS, rclone, s3fs and others, in about 10 minutes; PEERS=a,b for some of them
+	$(PYTHON) -m bench all --peers "$(PEERS)" --dose normal --out build/bench/results.json
+	$(PYTHON) -m bench report build/bench/results.json
+
+bench-full: bench-setup ## the same with more cells and rounds, in about 20 minutes, for bench/results
+	$(PYTHON) -m bench all --peers "$(PEERS)" --dose full --out bench/results/$(TODAY).json
+	$(PYTHON) -m bench report bench/results/$(TODAY).json
+
+bench-setup: setup
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check --editable '.[bench]'
+	@$(PYTHON) -m bench setup
 
 test: ## everything: lint, types, import contracts and all tests
 	@.ci/setup test

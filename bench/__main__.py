@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
 
-from bench.demo import ending_cleanly_on_signals
+from bench import side_by_side
+from bench.console import console, out_option, say, scratch_directory
 from bench.dose import Dose
 from bench.report import Report
 from bench.scenarios import chaos, memory, mounts, read, startup, workers
@@ -25,9 +21,6 @@ repeats_option = click.option(
     default=10,
     show_default=True,
     help="Rounds; under 10 the figures are good for a first look only.",
-)
-out_option = click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write JSON there as well."
 )
 
 
@@ -46,8 +39,19 @@ def main() -> None:
 )
 @repeats_option
 @out_option
-def startup_command(sizes: list[int], repeats: int, out: Path | None) -> None:
-    """Measure publishing, and the time and requests from the mount command to the first byte."""
+@click.option("--peers", help="Beside these peers, with datasets that they can be given.")
+@click.pass_context
+def startup_command(
+    context: click.Context, sizes: list[int], repeats: int, out: Path | None, peers: str | None
+) -> None:
+    """Measure publishing, and the time and requests from the mount command to the first byte.
+
+    With --peers this is first-batch.
+    """
+    if peers is not None:
+        words = ["--peers", peers, *(["--out", str(out)] if out else [])]
+        main.main(["first-batch", *words], standalone_mode=False, parent=context.parent)
+        return
     with scratch_directory() as scratch:
         finish(startup.run(scratch, sizes, repeats, say), out)
 
@@ -107,6 +111,9 @@ def chaos_command(seconds: float, out: Path | None, **counts: int) -> None:
         finish(chaos.run(scratch, Dose(**counts), seconds, say), out)
 
 
+side_by_side.add_commands(main)
+
+
 def parse_sizes(text: str) -> list[int]:
     """Return the numbers in a list such as `1e3,50000`."""
     try:
@@ -115,26 +122,11 @@ def parse_sizes(text: str) -> list[int]:
         raise click.BadParameter(f"{text!r} is no list of numbers") from None
 
 
-@contextmanager
-def scratch_directory() -> Iterator[Path]:
-    """Make a directory for all that a scenario writes; it is gone afterwards, also when killed."""
-    with (
-        ending_cleanly_on_signals(),
-        tempfile.TemporaryDirectory(prefix="headrace-bench-", ignore_cleanup_errors=True) as path,
-    ):
-        yield Path(path).resolve()
-
-
 def finish(report: Report, out: Path | None) -> None:
     """Show a report, and keep it if that is wanted."""
-    report.show(Console(width=None if sys.stdout.isatty() else WIDTH))
+    report.show(console(WIDTH))
     if out is not None:
         report.save(out)
-
-
-def say(text: str) -> None:
-    """Tell what happens now."""
-    click.echo(f"bench: {text}", err=True)
 
 
 if __name__ == "__main__":

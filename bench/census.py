@@ -52,7 +52,7 @@ def at_rest(command: Headrace) -> Census:
     """Return who holds what once nobody has anything to do any more."""
     time.sleep(REST_SECONDS)
     found = servers(command)
-    found[ZYGOTE] = [pid for pid in command.processes() if is_zygote(pid, found["worker"])]
+    found[ZYGOTE] = [pid for pid in command.family.pids() if is_zygote(pid, found["worker"])]
     return {role: list(map(Holding.of, pids)) for role, pids in found.items()}
 
 

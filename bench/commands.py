@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.family import Family
 from vfs.mounting.mountinfo import mounted_at
-from vfs.mounting.process import wait_for_end
 
 COMMAND_SECONDS = 120
-STOP_SECONDS = 20
 RUNTIME_VARIABLE = "HEADRACE_RUNTIME_DIR"
 
 
@@ -73,6 +71,21 @@ class Headrace:
                 process.kill()
                 raise
 
+    @contextlib.contextmanager
+    def beside(self, *words: str) -> Iterator[None]:
+        """Let `headrace WORDS` run beside the block, at the end of which it is told to end."""
+        with subprocess.Popen(
+            [Path(sys.executable).with_name("headrace"), *words],
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            try:
+                yield
+            finally:
+                process.terminate()
+
     def cache_stats(self) -> dict[str, int]:
         """Return what `headrace cache stats` counts."""
         stats: dict[str, int] = json.loads(self.run("cache", "stats", "--json"))
@@ -100,29 +113,10 @@ class Headrace:
     @contextlib.contextmanager
     def cache_service_stopped_after(self) -> Iterator[None]:
         """Stop the cache service and whatever else commands left running on the way out."""
-        try:
+        with self.family.ended_after():
             yield
-        finally:
-            # Again and again, since one that is just starting may have forked meanwhile.
-            while left := self.processes():
-                for pid in left:
-                    stop(pid)
 
-    def processes(self) -> list[int]:
-        """Return all processes that run in our environment, the ones about to serve included."""
-        mark = f"{RUNTIME_VARIABLE}={self.environ[RUNTIME_VARIABLE]}".encode()
-        found = []
-        for environ in Path("/proc").glob("[0-9]*/environ"):
-            with contextlib.suppress(OSError):  # it has ended, or is another user's
-                if mark in environ.read_bytes().split(b"\0"):
-                    found.append(int(environ.parent.name))
-        return found
-
-
-def stop(pid: int) -> None:
-    """Ask a process to end, wait until it has, and kill it if it does not."""
-    for signum in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signum)
-        if wait_for_end(pid, STOP_SECONDS):
-            return
+    @property
+    def family(self) -> Family:
+        """All processes that run in our environment, the ones about to serve included."""
+        return Family(RUNTIME_VARIABLE, self.environ[RUNTIME_VARIABLE])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -46,9 +46,13 @@ def interleaved(cases: Mapping[K, Callable[[int], T]], rounds: int) -> dict[K, l
     always comes after the same one.
     """
     results: dict[K, list[T]] = {key: [] for key in cases}
-    order = list(cases)
     for number in range(rounds):
-        shift = number % len(order)
-        for key in order[shift:] + order[:shift]:
+        for key in order_of_round(list(cases), number):
             results[key].append(cases[key](number))
     return results
+
+
+def order_of_round(keys: Sequence[K], number: int) -> Sequence[K]:
+    """Return *keys* with another one first in each round."""
+    shift = number % len(keys) if keys else 0
+    return [*keys[shift:], *keys[:shift]]

@@ -19,6 +19,15 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime(~pid * 8 + 2)
 
 
+def spent_seconds(pid: int) -> float:
+    """Return the CPU time of a process and of its children that have ended; 0 if it has too."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return cpu_seconds(pid) + sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return 0.0
+
+
 def private_bytes(pid: int) -> int:
     """Return the memory that is a process's own; pages of mapped files, LMDB's map too, are not."""
     return private_bytes_in(Path(f"/proc/{pid}/status").read_text())

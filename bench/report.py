@@ -67,11 +67,11 @@ class Report:
     def show(self, console: Console) -> None:
         """Print it."""
         for sheet in self.sheets:
-            console.print(_table(sheet))
+            show_sheet(console, sheet)
         for note in self.notes:
             console.print(f"* {note}", highlight=False)
         cells = [bar.as_cells() for bar in self.bars]
-        console.print(_table(Sheet("bars", ("figure", "value", "limit", ""), cells)))
+        show_sheet(console, Sheet("bars", ("figure", "value", "limit", ""), cells))
         facts = ", ".join(f"{name} {value}" for name, value in self.machine.items())
         console.print(facts, style="dim", highlight=False)
 
@@ -96,6 +96,11 @@ class Report:
             "figures": self.figures,
         }
         path.write_text(json.dumps(document, indent=2, default=_as_json) + "\n")
+
+
+def show_sheet(console: Console, sheet: Sheet) -> None:
+    """Print one table."""
+    console.print(_table(sheet))
 
 
 def spread(samples: Samples, digits: int = 1) -> str:

@@ -2,7 +2,7 @@
 
 Publishes a listing of N made-up files and prints as JSON what that took; a process of its own, so
 that its peak memory is that of one publication. A file's content is its own path: those that are to
-be read can be put in place one by one.
+be read can be put in place one by one. With the word `flat` at the end all lie in one directory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import json
 import resource
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import anyio
 
@@ -25,6 +26,9 @@ from vfs.snapshots.repository import Repository
 FILES_IN_DIRECTORY = 200
 DIRECTORIES_IN_DIRECTORY = 1000
 MTIME_NS = 1_700_000_000_000_000_000
+FLAT = "flat"
+Place: TypeAlias = Callable[[int], str]
+"""Says where a file lies, given its number in walk order."""
 
 
 def path_of(number: int) -> str:
@@ -34,28 +38,34 @@ def path_of(number: int) -> str:
     return f"train/{high:04}/{low:03}/image_{number:09}.jpg"
 
 
+def flat_path_of(number: int) -> str:
+    """Return the path of the same file where all lie in one directory."""
+    return f"{FLAT}/image_{number:09}.jpg"
+
+
 class SyntheticListing:
     """As an object store would list it (`vfs.snapshots.listing.Listing`)."""
 
-    def __init__(self, file_count: int) -> None:
-        """List *file_count* files."""
+    def __init__(self, file_count: int, place: Place = path_of) -> None:
+        """List *file_count* files, each at its *place*."""
         self.skipped = Skipped()
         self._file_count = file_count
+        self._place = place
 
     async def batches(self) -> AsyncIterator[Sequence[Listed]]:
         """Yield all files."""
         for start in range(0, self._file_count, BATCH_COUNT):
             stop = min(start + BATCH_COUNT, self._file_count)
-            yield [listed(number) for number in range(start, stop)]
+            yield [listed(number, self._place) for number in range(start, stop)]
 
     def visible(self, batch: Sequence[Listed]) -> Iterator[Listed]:
         """Yield all of *batch*: nothing hides anything here."""
         yield from batch
 
 
-def listed(number: int) -> Listed:
+def listed(number: int, place: Place = path_of) -> Listed:
     """Return one file as S3 would list it: its version is the md5 of its content."""
-    content = path_of(number).encode()
+    content = place(number).encode()
     etag = hashlib.md5(content, usedforsecurity=False).hexdigest()
     return Listed(ListedKind.FILE, content, len(content), MTIME_NS, 0o644, etag)
 
@@ -70,19 +80,19 @@ class Silence:
         """Ignore it."""
 
 
-async def publish(dataset: Dataset, file_count: int) -> Published:
-    """Publish a listing of *file_count* files as the ref main of *dataset*."""
+async def publish(dataset: Dataset, listing: SyntheticListing) -> Published:
+    """Publish a listing as the ref main of *dataset*."""
     async with opened(dataset.source) as store, opened(dataset.repository) as snapshots:
-        listing = SyntheticListing(file_count)
         repository = Repository(snapshots)
         return await Publication(store, listing, repository, PublishOptions(), Silence()).run()
 
 
-def main(file_count: int, source: str, repository: str) -> None:
+def main(file_count: int, source: str, repository: str, shape: str = "") -> None:
     """Publish, and print what it took."""
     started = time.perf_counter()
     dataset = parse_dataset(source, repository, {})
-    published = anyio.run(publish, dataset, file_count, backend="asyncio")
+    listing = SyntheticListing(file_count, flat_path_of if shape == FLAT else path_of)
+    published = anyio.run(publish, dataset, listing, backend="asyncio")
     seconds = time.perf_counter() - started
     print(
         json.dumps(
@@ -97,4 +107,4 @@ def main(file_count: int, source: str, repository: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])
+    main(int(sys.argv[1]), *sys.argv[2:])

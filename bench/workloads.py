@@ -6,9 +6,24 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+T = TypeVar("T")
 
 FILES_IN_DIRECTORY = 200
 READ_SIZE = 1 << 20
+
+
+class Dataset(Protocol):
+    """Files that can be made."""
+
+    def paths(self) -> Sequence[str]:
+        """Return where they lie below the dataset's root, in directory order."""
+        ...
+
+    def make(self, root: Path) -> None:
+        """Write them below *root*, to the disk itself: dirty pages could not be dropped."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,32 @@ def read_all(root: Path, paths: Sequence[str]) -> int:
             total += size
         os.close(descriptor)
     return total
+
+
+class Span(NamedTuple):
+    """A run of bytes in a file."""
+
+    path: str
+    offset: int
+    size: int
+
+
+def read_spans(root: Path, spans: Sequence[Span]) -> int:
+    """Read runs of bytes, each file opened once, and return how many bytes they held."""
+    descriptors: dict[str, int] = {}
+    total = 0
+    for path, offset, size in spans:
+        if path not in descriptors:
+            descriptors[path] = os.open(f"{root}/{path}", os.O_RDONLY)
+        total += len(os.pread(descriptors[path], size, offset))
+    for descriptor in descriptors.values():
+        os.close(descriptor)
+    return total
+
+
+def dealt(items: Sequence[T], count: int) -> list[Sequence[T]]:
+    """Deal *items* out to *count* readers like cards: together they go through them in order."""
+    return [items[number::count] for number in range(count)]
 
 
 def read_all_by_open(root: Path, paths: Sequence[str]) -> int:

@@ -6,37 +6,32 @@ replaced. Runs on trio and on asyncio.
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from types import TracebackType
 
 import anyio
 import anyio.abc
 import anyio.lowlevel
 
+from cachesvc.announcer import Announcer
 from cachesvc.chunk import CHUNK_SIZE, ChunkId, ObjectRef, Span
-from cachesvc.errors import (
-    CacheUnusableError,
-    ChunkCorruptError,
-    CredentialsExpiredError,
-    DeadlineExceededError,
-)
+from cachesvc.errors import ChunkCorruptError, CredentialsExpiredError, DeadlineExceededError
+from cachesvc.followedmap import FollowedMap
 from cachesvc.link import ServiceLink
 from cachesvc.objectstore.origin import Origin
-from cachesvc.store.chunkreader import ChunkReader, Hits
-from cachesvc.wire import MAX_TOUCHES, Attach, Fill, Prefetch, Reject, Touch
+from cachesvc.want import Want, by_object, chunks_in, spans_of, wants_of
+from cachesvc.wire import MAX_TOUCHES, Attach, Fill, PlanState, Prefetch, Progress, Reject, Touch
 
-log = logging.getLogger(__name__)
+__all__ = ["CacheClient", "PlanState", "Progress", "Renew", "Want", "spans_of"]
 
 _GRACE_SECONDS = 2.0
 """What a request may take beyond the service's own deadline, whose error says more."""
 
-_TICK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
+_REPORT_SECONDS = 0.2
+_RENEWAL_ATTEMPTS = 3
 _MAX_TOUCHED = 64 * 1024
 _MAX_INDICES = 1024
 _MAX_CARRIED = 4
@@ -48,21 +43,6 @@ _MAX_FILLED = 4096
 
 Renew = Callable[[], Awaitable[Sequence[Origin]]]
 """Asks for the same origins with credentials that are good now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Want:
-    """One chunk to be made readable: of which origin and object, and its hash if that is known."""
-
-    origin_index: int
-    ref: ObjectRef
-    index: int
-    expected_hash: int | None = None
-
-    @property
-    def chunk(self) -> ChunkId:
-        """The chunk's identity."""
-        return self.ref.chunk_id(self.index)
 
 
 class CacheClient:
@@ -86,23 +66,24 @@ class CacheClient:
         When credentials expired, *renew* is asked for the same origins with new ones. Every wait
         for bytes ends after *deadline_seconds* and a little.
         """
-        self._directory = directory
         self._deadline_seconds = deadline_seconds
+        self._map = FollowedMap(directory)
+        self._announcer = Announcer()
         self._link = ServiceLink(
             directory / "socket",
             self._opening(origins),
             ensure=ensure,
-            on_generation=self._follow,
+            on_generation=self._map.follow,
+            on_connected=self._announcer.connected,
+            on_progress=self._take_progress,
             stall_seconds=deadline_seconds + _GRACE_SECONDS,
         )
         self._origins = tuple(origins)
         self._renew = renew
         self._renewing = anyio.Lock()
-        self._reader: ChunkReader | None = None
-        self._generation = b""
         self._touched: set[ChunkId] = set()
         self._filled: OrderedDict[ChunkId, float] = OrderedDict()
-        self._reopen_level = logging.WARNING
+        self._expired = anyio.Event()
 
     async def run(
         self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -115,10 +96,13 @@ class CacheClient:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._link.run, frames)
-                tasks.start_soon(self._tick)
+                tasks.start_soon(self._announcer.run, self._link)
+                tasks.start_soon(self._renew_for_plan)
+                tasks.start_soon(self._report)
+                tasks.start_soon(self._check)
                 task_status.started()
         finally:
-            self._close_reader()
+            self._map.close()
 
     def ref(
         self,
@@ -136,13 +120,14 @@ class CacheClient:
 
         The views are valid only inside the block.
         """
-        reader = self._reader
-        if reader is None:
-            return nullcontext(None)
-        if len(self._touched) < _MAX_TOUCHED:
+        if self._map.is_open and len(self._touched) < _MAX_TOUCHED:
             for span in spans:
                 self._touched.add(span.chunk)
-        return _ForgivingHits(reader.hits(spans), partial(self._give_up, reader))
+        return self._map.hits(spans)
+
+    def readable(self, chunk: ChunkId) -> bool:
+        """Say whether a chunk can be read at this moment; to ask is no use of it."""
+        return self._map.has(chunk)
 
     def replace_origins(self, origins: Sequence[Origin], renew: Renew) -> None:
         """Ask for the same places with the credentials of *origins* from now on, later *renew*."""
@@ -157,9 +142,7 @@ class CacheClient:
         size = 0
         start: int | None = 0
         while start is not None:
-            if self._reader is None:
-                return 0
-            some, start = self._reader.readable_bytes(ref.digest, start)
+            some, start = self._map.readable_bytes(ref.digest, start)
             size += some
             await anyio.lowlevel.checkpoint()
         return size
@@ -184,13 +167,51 @@ class CacheClient:
 
     def prefetch_nowait(self, wants: Sequence[Want]) -> None:
         """Have *wants* fetched when there is nothing better to do. May be forgotten."""
-        for group in _by_object(wants, _MAX_INDICES):
-            self._link.tell_nowait(Prefetch(*_object_fields(group)))
+        for group in by_object(wants, _MAX_INDICES):
+            self._link.tell_nowait(Prefetch(chunks_in(group)))
+
+    async def announce(
+        self,
+        wants: Iterable[Want] | AsyncIterable[Want],
+        *,
+        window_size: int = 0,
+        bandwidth: int = 0,
+    ) -> None:
+        """Say in which order this process, or others, will read; returns when *wants* ends.
+
+        They are fetched in that order, at most *window_size* bytes ahead of the reader (0: 1 GiB)
+        and *bandwidth* bytes a second (0: no bound), and the cache keeps what is needed soonest.
+        Holds for as long as `run` does, across deaths of the service too, until the next order is
+        announced or this one withdrawn. Of all orders together the service takes 2 Mi reads.
+        """
+        await self._announcer.announce(wants, window_size, bandwidth)
+
+    def announce_nowait(
+        self, wants: Iterable[Want], *, window_size: int = 0, bandwidth: int = 0
+    ) -> None:
+        """Announce as `announce` does, some 10 us a read, without letting others have a turn."""
+        self._announcer.announce_nowait(wants, window_size, bandwidth)
+
+    def withdraw_nowait(self) -> None:
+        """Take back the order that was announced: the reader will not come."""
+        self._announcer.withdraw()
+
+    @property
+    def announced_count(self) -> int:
+        """How many reads were announced; several of one chunk in a row are one."""
+        return self._announcer.announced_count
+
+    async def progressed(self, since: Progress | None = None) -> Progress:
+        """Return how far the announced order has come, once that is not *since*.
+
+        Raises CredentialsExpiredError when no good credentials are to be had.
+        """
+        return await self._announcer.progressed(since)
 
     async def read(self, origin_index: int, ref: ObjectRef, start: int, stop: int) -> bytes:
         """Return the bytes `[start, stop)` of an object, from the cache or by way of it."""
         spans = list(spans_of(ref, start, stop))
-        return await self._read(_wants_of(origin_index, ref, start, stop), spans, {})
+        return await self._read(wants_of(origin_index, ref, start, stop), spans, {})
 
     async def reread(
         self, origin_index: int, ref: ObjectRef, start: int, stop: int, bad: bytes
@@ -201,7 +222,7 @@ class CacheClient:
         damage one after the other, the first has it mended.
         """
         spans = list(spans_of(ref, start, stop))
-        wants = _wants_of(origin_index, ref, start, stop)
+        wants = wants_of(origin_index, ref, start, stop)
         found = self._joined(spans, {})
         if found is not None and found != bad:
             return found
@@ -244,6 +265,24 @@ class CacheClient:
     def _use(self, origins: tuple[Origin, ...]) -> None:
         self._origins = origins
         self._link.reopen(self._opening(origins))
+    def _take_progress(self, progress: Progress) -> None:
+        """Take note of how far the announced order has come, and whether it can go on."""
+        if self._announcer.take(progress) and progress.state == PlanState.EXPIRED:
+            self._expired.set()
+
+    async def _renew_for_plan(self) -> None:
+        """Bring new credentials when fetching ahead has met expired ones; give up if it goes on."""
+        attempts, filled_count = 0, -1
+        while True:
+            await self._expired.wait()
+            self._expired = anyio.Event()
+            progress = await self._announcer.progressed(None)
+            attempts = attempts + 1 if progress.filled_count == filled_count else 1
+            filled_count = progress.filled_count
+            if attempts > _RENEWAL_ATTEMPTS:
+                self._announcer.fail(CredentialsExpiredError(progress.error[1]))
+            elif not await self._has_renewed(self._origins):
+                self._link.reopen(self._opening(self._origins))
 
     def _opening(self, origins: Sequence[Origin]) -> list[Attach]:
         """Return what makes the service know *origins*."""
@@ -256,18 +295,16 @@ class CacheClient:
         plain = [want for want in wants if want.chunk not in missed]
         again = [want for want in wants if want.chunk in missed]
         groups = [
-            *((group, False) for group in _by_object(plain, _MAX_INDICES)),
-            *((group, True) for group in _by_object(again, _MAX_CARRIED)),
+            *((group, False) for group in by_object(plain, _MAX_INDICES)),
+            *((group, True) for group in by_object(again, _MAX_CARRIED)),
         ]
-        requests = [
-            (group[0].ref, Fill(0, *_object_fields(group), carry)) for group, carry in groups
-        ]
+        requests = [(group[0].ref, Fill(0, chunks_in(group), carry)) for group, carry in groups]
         return await self._request(wants, requests)
 
     async def _refill(self, wants: Sequence[Want]) -> dict[ChunkId, bytes]:
         """Have chunks replaced, object by object, and wait for all."""
-        groups = _by_object(wants, _MAX_INDICES)
-        requests = [(group[0].ref, Reject(0, *_object_fields(group))) for group in groups]
+        groups = by_object(wants, _MAX_INDICES)
+        requests = [(group[0].ref, Reject(0, chunks_in(group))) for group in groups]
         return await self._request(wants, requests)
 
     async def _request(
@@ -288,10 +325,10 @@ class CacheClient:
 
     def _is_missed(self, chunk: ChunkId) -> bool:
         """Say whether a chunk was filled a moment ago and still cannot be read."""
-        if self._reader is None:
+        if not self._map.is_open:
             return True
         recently = anyio.current_time() - _MISSED_SECONDS
-        return self._filled.get(chunk, recently) > recently and not self._reader.present(chunk)
+        return self._filled.get(chunk, recently) > recently and not self._map.has(chunk)
 
     def _note_filled(self, chunks: Iterable[ChunkId]) -> None:
         """Remember for a while which chunks the service said can be read."""
@@ -315,46 +352,17 @@ class CacheClient:
         with self.hits([span]) as views:
             return None if views is None else b"".join(views)
 
-    # The reader and its files ----------------------------------------------------------------
-
-    def _follow(self, generation: bytes) -> None:
-        """Read the files that the service writes now, if they are others than before."""
-        if generation != self._generation:
-            self._generation = generation
-            self._reopen()
-
-    def _reopen(self) -> None:
-        """Open the cache's files; where that cannot be, the service hands out bytes."""
-        self._close_reader()
-        if not self._generation:
-            return
-        try:
-            self._reader = ChunkReader(self._directory)
-        except CacheUnusableError as error:
-            log.log(self._reopen_level, "reading without the map: %s", error)
-            self._reopen_level = logging.DEBUG
-        else:
-            self._reopen_level = logging.WARNING
-
-    def _give_up(self, reader: ChunkReader, error: CacheUnusableError) -> None:
-        """Go on without the map, after it could not be read; `_tick` opens it anew."""
-        if self._reader is reader:
-            log.warning("cannot read the cache's map: %s", error)
-            self._close_reader()
-
-    def _close_reader(self) -> None:
-        """Close the reader; blocks that use it are still good."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.close()
-
-    async def _tick(self) -> None:
-        """Every second report what was read, and look whether the files are still the same."""
+    async def _check(self) -> None:
+        """Every second look whether the files are still the same."""
         while True:
-            await anyio.sleep(_TICK_SECONDS)
+            await anyio.sleep(_CHECK_SECONDS)
+            self._map.check()
+
+    async def _report(self) -> None:
+        """Report what was read, soon: what is fetched ahead follows the reader."""
+        while True:
+            await anyio.sleep(_REPORT_SECONDS)
             self._report_touched()
-            if self._reader is None or self._reader.stale():
-                self._reopen()
 
     def _report_touched(self) -> None:
         """Tell the service which chunks were read, so that it keeps what is used."""
@@ -363,70 +371,5 @@ class CacheClient:
             self._link.tell_nowait(Touch(list(touched[start : start + MAX_TOUCHES])))
 
 
-class _ForgivingHits:
-    """A block of hits in which a map that cannot be read is a miss. A class is cheaper."""
-
-    __slots__ = ("_entered", "_give_up", "_hits")
-
-    def __init__(self, hits: Hits, give_up: Callable[[CacheUnusableError], None]) -> None:
-        self._hits = hits
-        self._give_up = give_up
-        self._entered = True
-
-    def __enter__(self) -> list[memoryview] | None:
-        try:
-            return self._hits.__enter__()
-        except CacheUnusableError as error:
-            self._entered = False
-            self._give_up(error)
-            return None
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._entered:
-            self._hits.__exit__(exc_type, exc, traceback)
-
-
 def _root(origin: Origin) -> str:
     return origin.root
-
-
-def spans_of(ref: ObjectRef, start: int, stop: int) -> Iterator[Span]:
-    """Yield the pieces of chunks that make up the bytes `[start, stop)` of an object, in order."""
-    for index in range(start // ref.chunk_size, -(-stop // ref.chunk_size)):
-        first, last = ref.chunk_range(index)
-        yield Span(
-            ref.chunk_id(index), last - first, max(start, first) - first, min(stop, last) - first
-        )
-
-
-def _wants_of(origin_index: int, ref: ObjectRef, start: int, stop: int) -> list[Want]:
-    """Return the chunks in which the bytes `[start, stop)` of an object lie."""
-    indices = range(start // ref.chunk_size, -(-stop // ref.chunk_size))
-    return [Want(origin_index, ref, index) for index in indices]
-
-
-def _by_object(wants: Sequence[Want], max_count: int) -> Iterator[list[Want]]:
-    """Group wants by origin and object, at most *max_count* to a group."""
-    groups: dict[tuple[int, bytes], list[Want]] = {}
-    for want in wants:
-        group = groups.setdefault((want.origin_index, want.ref.digest), [])
-        group.append(want)
-    for group in groups.values():
-        yield from (group[start : start + max_count] for start in range(0, len(group), max_count))
-
-
-def _object_fields(
-    group: Sequence[Want],
-) -> tuple[int, str, int, str | None, int, list[int], list[int | None]]:
-    """Return what a message says of the chunks of one object."""
-    ref = group[0].ref
-    indices = [want.index for want in group]
-    hashes = [want.expected_hash for want in group]
-    known = any(h is not None for h in hashes)
-    origin = group[0].origin_index
-    return origin, ref.key, ref.size, ref.version, ref.chunk_size, indices, hashes if known else []

@@ -26,6 +26,7 @@ from cachesvc.wire import (
     Filled,
     Hello,
     Message,
+    Progress,
     Reject,
     Welcome,
     decode,
@@ -67,16 +68,21 @@ class ServiceLink:
         *,
         ensure: Callable[[], Awaitable[None]],
         on_generation: Callable[[bytes], None],
+        on_connected: Callable[[], None],
+        on_progress: Callable[[Progress], None],
         stall_seconds: float,
     ) -> None:
         """Send *opening* on each new connection; *ensure* starts the service where none answers.
 
-        *on_generation* hears which generation the store has, before anybody hears of an answer.
+        *on_generation* hears which generation the store has, before anybody hears of an answer;
+        *on_connected* that there is a new connection, *on_progress* what it says of a plan.
         """
         self._socket_path = socket_path
         self._opening = tuple(opening)
         self._ensure = ensure
         self._on_generation = on_generation
+        self._on_connected = on_connected
+        self._on_progress = on_progress
         self._stall_seconds = stall_seconds
         self._numbers = count(1)
         self._pending: dict[int, Request] = {}
@@ -106,6 +112,11 @@ class ServiceLink:
         """Send something that needs no answer, and may be lost."""
         if self._frames is not None and not self._frames.is_congested:
             self._frames.send_nowait(encode(message))
+
+    async def send(self, message: Message) -> None:
+        """Send something that needs no answer; waits while much is queued. Lost where none runs."""
+        if self._frames is not None:
+            await self._frames.send(encode(message))
 
     async def run(self, frames: FrameSocket) -> None:
         """Converse on the connection that `connect` returned, and on new ones, until cancelled."""
@@ -176,6 +187,7 @@ class ServiceLink:
                     request.carried.clear()
                     frames.send_nowait(request.frame)
                 self._frames = frames
+                self._on_connected()
                 error = await self._receive(frames)
                 tasks.cancel_scope.cancel()
         finally:
@@ -205,6 +217,8 @@ class ServiceLink:
                 self._settle(number, None)
             case Failed(number):
                 self._settle(number, error_of(message))
+            case Progress():
+                self._on_progress(message)
             case _:
                 raise CacheServiceError(
                     f"the cache service sent a {type(message).__name__} message"

@@ -20,6 +20,7 @@ HELP = {
     "ranges_fetched": "ranged reads of objects that succeeded",
     "ranges_corrupt": "ranged reads whose bytes did not match the hash in the manifest",
     "bytes_fetched": "bytes that arrived from object storage",
+    "reads_announced": "reads that clients said in advance they would make",
     "prefetches_dropped": "chunks that were not prefetched because too many waited",
     "commits": "batches written to the store",
     "commits_refused": "batches for which there was no room",
@@ -47,6 +48,7 @@ class Metrics:
     ranges_fetched: int = 0
     ranges_corrupt: int = 0
     bytes_fetched: int = 0
+    reads_announced: int = 0
     prefetches_dropped: int = 0
     commits: int = 0
     commits_refused: int = 0

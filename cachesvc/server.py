@@ -19,6 +19,8 @@ from cachesvc.errors import CacheServiceError, HeadraceError
 from cachesvc.fill.cache import ChunkCache, Wanted
 from cachesvc.fill.committer import Committer
 from cachesvc.fill.intake import Intake
+from cachesvc.fill.plan import Plan
+from cachesvc.fill.planfiller import PlanFiller
 from cachesvc.fill.prefetch import PrefetchQueue
 from cachesvc.fill.sources import Source, Sources
 from cachesvc.framesocket import FrameSocket
@@ -27,26 +29,32 @@ from cachesvc.objectstore.keys import checked_key
 from cachesvc.objectstore.origin import Origin
 from cachesvc.store.slab import Data
 from cachesvc.wire import (
+    MAX_ANNOUNCED,
     MAX_CHUNK_SIZE,
     MAX_REQUEST_SIZE,
     PROTOCOL_VERSION,
+    Announce,
     Ask,
     Attach,
     Carried,
+    Chunks,
     Fill,
     Filled,
     Hello,
     Message,
     Prefetch,
+    Progress,
     ProtocolError,
     Reject,
     Told,
     Touch,
     Welcome,
+    Withdraw,
     decode,
     encode,
     failure_of,
 )
+from cachesvc.wire import Plan as PlanMessage
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +74,7 @@ class CacheServer:
 
     cache: ChunkCache
     prefetch: PrefetchQueue
+    plans: PlanFiller
     committer: Committer
     sources: Sources
     intake: Intake
@@ -117,12 +126,13 @@ class CacheServer:
 
 
 class _Connection:
-    """One client: its socket, and the origins that it attached."""
+    """One client: its socket, the origins that it attached, and the order that it announced."""
 
     def __init__(self, server: CacheServer, sock: socket.socket) -> None:
         self._server = server
         self._frames = FrameSocket(sock, MAX_REQUEST_SIZE, _STALL_SECONDS)
         self._sources: dict[int, Source | HeadraceError] = {}
+        self._plan: Plan | None = None
         self._greeted = False
 
     async def run(self) -> None:
@@ -137,8 +147,9 @@ class _Connection:
         await self._frames.run()
 
     async def aclose(self) -> None:
-        """Close the socket and give the origins back."""
+        """Close the socket, forget the plan and give the origins back."""
         self._frames.close()
+        self._withdraw()
         for source in self._sources.values():
             if isinstance(source, Source):
                 await self._server.sources.release(source)
@@ -150,12 +161,19 @@ class _Connection:
             return
         match message:
             case Fill() | Reject():
-                await self._server.intake.enter(len(message.indices))
+                await self._server.intake.enter(len(message.chunks.indices))
                 self._server.tasks.start_soon(self._fill, message)
             case Touch():
                 self._touch(message)
             case Prefetch():
                 self._prefetch(message)
+            case Announce():
+                self._announce(message)
+            case PlanMessage():
+                self._withdraw()
+                self._plan = self._server.plans.begin(message, self._wanted, self._tell)
+            case Withdraw():
+                self._withdraw()
             case Attach():
                 await self._attach(message)
             case Ask():
@@ -186,22 +204,24 @@ class _Connection:
         except Exception as error:
             log.exception("cannot open an origin")
             self._sources[message.handle] = CacheServiceError(f"cannot open the origin: {error!r}")
+        if self._plan is not None:
+            self._server.plans.renew(self._plan)
 
-    def _wanted(self, message: Fill | Prefetch | Reject) -> Wanted:
+    def _wanted(self, chunks: Chunks) -> Wanted:
         """Return what a message asks for; the identity of the object is computed here."""
-        source = self._sources.get(message.handle)
+        source = self._sources.get(chunks.handle)
         if source is None:
-            raise ProtocolError(f"no origin is attached as {message.handle}")
+            raise ProtocolError(f"no origin is attached as {chunks.handle}")
         if isinstance(source, HeadraceError):
             raise source
-        checked_key(message.key, source.root)
-        if not _MIN_CHUNK_SIZE <= message.chunk_size <= MAX_CHUNK_SIZE:
-            raise ProtocolError(f"chunks of {message.chunk_size} bytes are not possible")
-        ref = ObjectRef(source.root, message.key, message.size, message.version, message.chunk_size)
-        indices = message.indices
+        checked_key(chunks.key, source.root)
+        if not _MIN_CHUNK_SIZE <= chunks.chunk_size <= MAX_CHUNK_SIZE:
+            raise ProtocolError(f"chunks of {chunks.chunk_size} bytes are not possible")
+        ref = ObjectRef(source.root, chunks.key, chunks.size, chunks.version, chunks.chunk_size)
+        indices = chunks.indices
         if not all(type(i) is int and 0 <= i < ref.chunk_count for i in indices):
-            raise ProtocolError(f"{message.key} does not have all of the chunks asked for")
-        hashes = {i: h for i, h in zip(indices, message.hashes, strict=False) if h is not None}
+            raise ProtocolError(f"{chunks.key} does not have all of the chunks asked for")
+        hashes = {i: h for i, h in zip(indices, chunks.hashes, strict=False) if h is not None}
         return Wanted(source.store, ref, indices, hashes)
 
     async def _fill(self, message: Fill | Reject) -> None:
@@ -210,11 +230,12 @@ class _Connection:
         try:
             await self._replied(message.request, partial(self._filled, message))
         finally:
-            self._server.intake.leave(len(message.indices))
+            self._server.intake.leave(len(message.chunks.indices))
 
     async def _filled(self, message: Fill | Reject) -> Filled:
         """Make readable what was asked for and return the answer."""
-        wanted = self._wanted(message)
+        wanted = self._wanted(message.chunks)
+        self._server.plans.read([wanted.ref.chunk_id(index) for index in wanted.indices])
 
         async def deliver(index: int, data: Data) -> None:
             frame = encode(Carried(message.request, index, data))
@@ -222,7 +243,7 @@ class _Connection:
 
         if isinstance(message, Reject):
             await self._server.cache.refetch(wanted, deliver)
-        elif message.carry and len(message.indices) > _MAX_CARRIED:
+        elif message.carry and len(message.chunks.indices) > _MAX_CARRIED:
             raise ProtocolError(f"at most {_MAX_CARRIED} chunks are carried at once")
         elif message.carry:
             await self._server.cache.carry(wanted, deliver)
@@ -233,14 +254,33 @@ class _Connection:
     def _prefetch(self, message: Prefetch) -> None:
         """Queue chunks; what cannot be fetched fails when it is read."""
         try:
-            self._server.prefetch.add(self._wanted(message))
+            self._server.prefetch.add(self._wanted(message.chunks))
         except HeadraceError as error:
             log.debug("not prefetched: %s", error)
+
+    def _announce(self, message: Announce) -> None:
+        """Append to the plan, unless the announcement belongs to one that was replaced."""
+        if len(message.ids) > MAX_ANNOUNCED * CHUNK_ID_SIZE:
+            raise ProtocolError(f"at most {MAX_ANNOUNCED} reads are announced at once")
+        if self._plan is not None and self._plan.number == message.plan:
+            self._server.plans.announce(self._plan, message)
+
+    def _withdraw(self) -> None:
+        """Forget the plan."""
+        if self._plan is not None:
+            self._server.plans.withdraw(self._plan)
+            self._plan = None
+
+    def _tell(self, progress: Progress) -> None:
+        """Say how far the plan has come; who does not listen misses it."""
+        if not self._frames.is_congested:
+            self._frames.send_nowait(encode(progress))
 
     def _touch(self, message: Touch) -> None:
         """Pass on that chunks were read."""
         chunks = [ChunkId(c) for c in message.chunks if len(c) == CHUNK_ID_SIZE]
         self._server.metrics.chunks_touched += len(chunks)
+        self._server.plans.read(chunks)
         self._server.committer.touch(chunks)
 
     async def _answer(self, message: Ask) -> None:

@@ -22,8 +22,10 @@ from cachesvc.fill.committer import Committer
 from cachesvc.fill.gate import FetchGate
 from cachesvc.fill.intake import Intake
 from cachesvc.fill.lease import Leases
+from cachesvc.fill.planfiller import PlanFiller
+from cachesvc.fill.plans import Plans
 from cachesvc.fill.prefetch import PrefetchQueue
-from cachesvc.fill.residents import Residents
+from cachesvc.fill.residents import Residents, Watermarks
 from cachesvc.fill.sources import Sources
 from cachesvc.lock import ServiceLock
 from cachesvc.metrics import Metrics
@@ -36,6 +38,7 @@ from cachesvc.socketaddress import socket_address
 from cachesvc.store.chunkstore import ChunkStore
 from cachesvc.store.eviction import EvictionPolicy
 from cachesvc.store.layout import data_file, index_path
+from cachesvc.store.nextuse import NextUsePolicy, Schedule
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +62,10 @@ class CacheService:
         self._metrics = Metrics()
         self._intake = Intake(config.queued_fills)
         self._gate = FetchGate(config.fetches, config.fetch_bytes)
-        self._committer = Committer(self._open_store, partial(new_residents, config), self._metrics)
+        self._plans = Plans(Watermarks.of(config.size).low)
+        self._committer = Committer(
+            self._open_store, partial(new_residents, config, self._plans), self._metrics
+        )
         self._store_files: FileIdentity = None
         self._sources = Sources(_open_source)
         self._started_at = time.monotonic()
@@ -73,7 +79,9 @@ class CacheService:
             cache = ChunkCache(self._committer, self._gate, tasks, self._metrics)
             prefetch = PrefetchQueue(cache, self._metrics)
             tasks.start_soon(prefetch.run)
-            server = self._server(cache, prefetch, tasks)
+            filler = self._plan_filler(cache)
+            tasks.start_soon(filler.run)
+            server = self._server(cache, prefetch, filler, tasks)
             self._listener = listen(self._config)
             tasks.start_soon(self._serve, server)
             tasks.start_soon(self._watch_files)
@@ -86,13 +94,23 @@ class CacheService:
             self._config.socket.unlink(missing_ok=True)
         self._lock.close()
 
+    def _plan_filler(self, cache: ChunkCache) -> PlanFiller:
+        """Return what works off the plans, as many fetches at a time as prefetch may have."""
+        max_count = max(1, self._config.fetches * 3 // 4)
+        return PlanFiller(self._plans, cache, self._committer, self._metrics, max_count)
+
     def _server(
-        self, cache: ChunkCache, prefetch: PrefetchQueue, tasks: anyio.abc.TaskGroup
+        self,
+        cache: ChunkCache,
+        prefetch: PrefetchQueue,
+        filler: PlanFiller,
+        tasks: anyio.abc.TaskGroup,
     ) -> CacheServer:
         """Return the server of this service."""
         return CacheServer(
             cache=cache,
             prefetch=prefetch,
+            plans=filler,
             committer=self._committer,
             sources=self._sources,
             intake=self._intake,
@@ -126,6 +144,8 @@ class CacheService:
             "uptime_seconds": round(time.monotonic() - self._started_at, 3),
             "chunks_asked_for_now": self._intake.count,
             "bytes_in_flight_now": self._gate.size,
+            "reads_announced_now": self._plans.use_count,
+            "chunks_planned_now": self._committer.residents.planned_count,
             **store,
             **self._metrics.as_dict(),
         }
@@ -182,9 +202,9 @@ class CacheService:
             self._committer.directory_moved()
 
 
-def new_residents(config: CacheConfig) -> Residents:
+def new_residents(config: CacheConfig, schedule: Schedule) -> Residents:
     """Return the book-keeping of an empty store."""
-    policy = EvictionPolicy(config.size, config.max_chunks)
+    policy = NextUsePolicy(EvictionPolicy(config.size, config.max_chunks), schedule)
     return Residents(policy, Leases(config.size // _LEASED_SHARE, LEASE_SECONDS), config.size)
 
 

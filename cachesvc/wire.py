@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from enum import StrEnum
+from typing import Any, NamedTuple, TypeVar
 
 import msgpack
 
@@ -17,13 +18,17 @@ from cachesvc import errors
 from cachesvc.chunk import MIB
 from cachesvc.errors import CacheServiceError, HeadraceError
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAX_CHUNK_SIZE = 16 * MIB
 MAX_REQUEST_SIZE = 1 * MIB
 MAX_ANSWER_SIZE = MAX_CHUNK_SIZE + MIB // 16
 MAX_TOUCHES = 1024
+MAX_ANNOUNCED = 1024
+"""Reads of a plan in one message."""
 
 _LENGTH = struct.Struct(">I")
+
+T = TypeVar("T")
 
 
 class ProtocolError(CacheServiceError):
@@ -53,10 +58,12 @@ class Attach(NamedTuple):
     deadline_seconds: float
 
 
-class Fill(NamedTuple):
-    """Make these chunks of one object readable; with *carry*, answer with their bytes at least."""
+class Chunks(NamedTuple):
+    """Chunks of one version of one object of an origin; `hashes` is as long as `indices` or empty.
 
-    request: int
+    In an order of reading a chunk may come several times.
+    """
+
     handle: int
     key: str
     size: int
@@ -64,32 +71,79 @@ class Fill(NamedTuple):
     chunk_size: int
     indices: list[int]
     hashes: list[int | None]
+
+
+class Fill(NamedTuple):
+    """Make these chunks readable; with *carry*, answer with their bytes at least."""
+
+    request: int
+    chunks: Chunks
     carry: bool
 
 
 class Prefetch(NamedTuple):
     """Make these chunks readable when there is nothing better to do. No answer."""
 
-    handle: int
-    key: str
-    size: int
-    version: str | None
-    chunk_size: int
-    indices: list[int]
-    hashes: list[int | None]
+    chunks: Chunks
 
 
 class Reject(NamedTuple):
     """These chunks came and cannot be right: fetch them anew. Answered as `Fill` is."""
 
     request: int
-    handle: int
-    key: str
-    size: int
-    version: str | None
-    chunk_size: int
-    indices: list[int]
-    hashes: list[int | None]
+    chunks: Chunks
+
+
+class Plan(NamedTuple):
+    """From here on this client will read in the order that follows; what it announced is void.
+
+    At most `window_size` bytes are fetched ahead of the reader, at most `bandwidth` bytes a second;
+    0 is no bound of the client's own.
+    """
+
+    plan: int
+    window_size: int
+    bandwidth: int
+
+
+class Announce(NamedTuple):
+    """The next reads of a plan: the ids of their chunks, end to end, and `pack_wants` of them."""
+
+    plan: int
+    ids: bytes
+    wants: bytes
+    is_last: bool
+
+
+class Withdraw(NamedTuple):
+    """This client will not read on in the order that it announced. No answer."""
+
+
+class PlanState(StrEnum):
+    """What a plan waits for."""
+
+    FILLING = "filling"  # for object storage, its pace, or further reads
+    WAITING = "waiting"  # for its reader: as much is fetched ahead as may be
+    FULL = "full"  # for the store, which takes nothing now
+    EXPIRED = "expired"  # for new credentials
+    DONE = "done"  # for nothing
+
+
+class Progress(NamedTuple):
+    """How far a plan has come; sent to who announced it, as long as it changes.
+
+    Of its reads, the reader is behind the first `read_count`; `filled_count` need no fetch any
+    more, `failed_count` of them because it failed, the last time with `error` (its name and text).
+    `state` is a `PlanState`.
+    """
+
+    plan: int
+    read_count: int
+    filled_count: int
+    fetched_size: int
+    failed_count: int
+    state: str
+    error: list[str]
 
 
 class Touch(NamedTuple):
@@ -142,6 +196,10 @@ Message = (
     | Fill
     | Prefetch
     | Reject
+    | Plan
+    | Announce
+    | Withdraw
+    | Progress
     | Touch
     | Ask
     | Carried
@@ -151,20 +209,24 @@ Message = (
 )
 
 _NONE = type(None)
-_OBJECT_FIELDS = (int, str, int, (str, _NONE), int, list, list)
+_CHUNKS_TYPES = (int, str, int, (str, _NONE), int, list, list)
 _SHAPES: Mapping[int, tuple[type[Any], tuple[Any, ...]]] = {
     1: (Hello, (int,)),
     2: (Welcome, (int, bytes, str, int)),
     3: (Attach, (int, dict, (int, float))),
-    4: (Fill, (int, *_OBJECT_FIELDS, bool)),
-    5: (Prefetch, _OBJECT_FIELDS),
+    4: (Fill, (int, Chunks, bool)),
+    5: (Prefetch, (Chunks,)),
     6: (Touch, (list,)),
     7: (Ask, (int, str)),
     8: (Carried, (int, int, bytes)),
     9: (Filled, (int, bytes)),
     10: (Failed, (int, str, str)),
     11: (Told, (int, dict)),
-    12: (Reject, (int, *_OBJECT_FIELDS)),
+    12: (Reject, (int, Chunks)),
+    13: (Plan, (int, int, int)),
+    14: (Announce, (int, bytes, bytes, bool)),
+    15: (Withdraw, ()),
+    16: (Progress, (int, int, int, int, int, str, list)),
 }
 _TAGS = {shape[0]: tag for tag, shape in _SHAPES.items()}
 
@@ -194,10 +256,23 @@ def _message(tag: int, fields: list[object]) -> Message:
     if tag not in _SHAPES:
         raise ProtocolError(f"unknown message {tag}; are both sides of the same version?")
     cls, types = _SHAPES[tag]
-    if len(fields) != len(types) or not all(map(isinstance, fields, types)):
-        raise ProtocolError(f"a {cls.__name__} message has the wrong fields")
-    message: Message = cls(*fields)
+    message: Message = _typed(cls, types, fields)
     return message
+
+
+def chunks_of(fields: object) -> Chunks:
+    """Build the `Chunks` with these fields."""
+    return _typed(Chunks, _CHUNKS_TYPES, fields)
+
+
+def _typed(cls: type[T], types: tuple[Any, ...], fields: object) -> T:
+    """Build a named tuple if the fields have the right number and types."""
+    if isinstance(fields, list) and len(fields) == len(types):
+        pairs = zip(types, fields, strict=True)
+        values = [chunks_of(field) if kind is Chunks else field for kind, field in pairs]
+        if all(map(isinstance, values, types)):
+            return cls(*values)
+    raise ProtocolError(f"a {cls.__name__} message has the wrong fields")
 
 
 class FrameBuffer:

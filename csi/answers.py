@@ -25,6 +25,7 @@ class Flight:
     """A question that is being asked, or was answered well; its answer holds secrets."""
 
     task: asyncio.Task[Resolved] = field(repr=False)
+    identity: object
     asked_at: float
 
 
@@ -48,8 +49,15 @@ class Answers:
         return await asyncio.shield(flight.task)
 
     async def get_anew(self, question: Mapping[str, object]) -> Resolved:
-        """Return an answer that was given to these very credentials."""
-        return await self._resolve(question)
+        """Return an answer that was given to these very credentials.
+
+        Those that this identity was given before were given to older ones: they are forgotten.
+        """
+        resolved = await self._resolve(question)
+        for key, flight in list(self._flights.items()):
+            if flight.identity == question["identity"] and flight.task.done():
+                del self._flights[key]
+        return resolved
 
     async def close(self) -> None:
         """Give up whatever is being asked."""
@@ -60,7 +68,7 @@ class Answers:
 
     def _ask(self, key: str, question: Mapping[str, object]) -> Flight:
         task = asyncio.create_task(self._resolve(question))
-        flight = self._flights[key] = Flight(task, self._clock())
+        flight = self._flights[key] = Flight(task, question["identity"], self._clock())
         flight.task.add_done_callback(lambda done: self._drop_failure(key, flight, done))
         return flight
 

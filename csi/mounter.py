@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, fields
@@ -27,6 +28,8 @@ RESOLVE_SECONDS = 30.0
 SERVE_SECONDS = 60.0
 FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 2.0
+MOST_RENEWALS = 1000
+"""At once; the mounter asks again for what was not made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +186,15 @@ class Mounter:
                 message.close()
                 match message.kind:
                     case "status":
-                        self._note(message.fields["mounts"])
-                    case "renew":
+                        self._note(message.fields["mounts"], holder)
+                    case "renew" if len(renewals) < MOST_RENEWALS:
                         renewal = asyncio.create_task(
                             self._renew(link, holder, message.fields["key"])
                         )
                         renewals.add(renewal)
                         renewal.add_done_callback(renewals.discard)
+                    case "renew":
+                        log.error("the mounter asks for too many connections at once")
                     case "gone":
                         self.statuses.pop(message.fields["key"], None)
                         holder.lose(message.fields["key"])
@@ -224,10 +229,20 @@ class Mounter:
         except CsiError as error:
             log.error("mount %s is not made anew: %s", key, error)
 
-    def _note(self, mounts: Mapping[str, Mapping[str, Any]]) -> None:
-        for key, said in mounts.items():
-            known = {name: value for name, value in said.items() if name in STATUS_FIELDS}
-            self.statuses[key] = MountStatus(**known)
+    def _note(self, mounts: Mapping[str, Mapping[str, Any]], holder: Holder) -> None:
+        """Remember what is said of mounts that are held here, as far as it is understood."""
+        for mount in holder.held():
+            if (said := mounts.get(mount.record.key)) is not None:
+                self.statuses[mount.record.key] = status_of(said)
+
+
+def status_of(said: Mapping[str, Any]) -> MountStatus:
+    """Return what is said of a mount. Raises ValueError where a count is none."""
+    known = {name: value for name, value in said.items() if name in STATUS_FIELDS}
+    for name, value in known.items():
+        if not (isinstance(value, int | float) and 0 <= value < math.inf):
+            raise ValueError(f"{name} of a mount cannot be {value!r}")
+    return MountStatus(**known)
 
 
 def _held_in(message: Message) -> HeldMount:

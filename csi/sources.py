@@ -102,7 +102,11 @@ class SourceMounts:
         """
         await self._until_settled()
         async with self._locks[spec.key[:SHARE_SIZE]]:
-            mount = self._live_one(spec.key) or await self._make(self._own(spec))
+            mount = self._live_one(spec)
+            if mount is None:
+                mount = await self._make(self._own(spec))
+            elif mount.record.spec.environment != spec.environment:
+                await self.refresh(mount.record.key, spec)  # older ones may be near their end
             key = mount.record.key
             self._users[key].add(target)
             if (end := self._ends.pop(key, None)) is not None:
@@ -155,7 +159,8 @@ class SourceMounts:
     def adopt(self, mount: HeldMount) -> None:
         """Hold what the mounter holds; the connection is this object's from now on."""
         key = mount.record.key
-        if self._is_ours(mount.record.spec) and key not in self._held:
+        made_here = self._is_ours(mount.record.spec) and key in os.listdir(self._directory)
+        if made_here and key not in self._held:
             self._held[key] = mount
             self._specs.save(mount.record.spec)
         else:
@@ -167,6 +172,8 @@ class SourceMounts:
 
     async def renew(self, key: str) -> HeldMount | None:
         """Give a mount a new connection, which the caller has served; None when nobody wants it."""
+        if key not in self._held:
+            return None
         async with self._locks[key[:SHARE_SIZE]]:
             mount = self._held.get(key)
             return None if mount is None else await self._connect(mount.record.spec)
@@ -196,9 +203,11 @@ class SourceMounts:
                 "the mounter of this node is not there; is its pod running?"
             ) from None
 
-    def _live_one(self, share: str) -> HeldMount | None:
+    def _live_one(self, spec: MountSpec) -> HeldMount | None:
+        """Return a mount to share; not one that has gone on with another's credentials since."""
         for key, mount in self._held.items():
-            if key[:SHARE_SIZE] == share[:SHARE_SIZE] and self._is_usable(mount):
+            is_same = mount.record.spec.identity == spec.identity
+            if is_same and key[:SHARE_SIZE] == spec.key[:SHARE_SIZE] and self._is_usable(mount):
                 return mount
         return None
 
@@ -213,7 +222,9 @@ class SourceMounts:
     def _own(self, spec: MountSpec) -> MountSpec:
         """Return *spec* with a key and a mountpoint that no other mount ever had."""
         key = f"{spec.key[:SHARE_SIZE]}-{secrets.token_hex(4)}"
-        own = replace(spec, key=key, mountpoint=self._directory / key)
+        own = replace(
+            spec, key=key, mountpoint=self._directory / key, allow_other=True, no_exec=True
+        )
         if not self._is_ours(own):
             raise MounterFailedError("MountError", f"the mounter made up a key: {spec.key!r}")
         return own

@@ -64,6 +64,8 @@ class SeaweedServer:
     endpoint: str
     bucket: str
     pid: int
+    filer: str
+    """Its file system's address, for its own mount: HOST:PORT.GRPC-PORT."""
 
     @property
     def environ(self) -> dict[str, str]:
@@ -94,8 +96,10 @@ def seaweed(
     directory = Path(tempfile.mkdtemp(prefix="headrace-seaweed-"))
     try:
         users = _users_file(directory, tenants)
-        with _started(directory, bucket, users) as (process, port):
-            yield SeaweedServer(f"http://127.0.0.1:{port}", bucket, process.pid)
+        with _started(directory, bucket, users) as (process, ports):
+            filer = f"127.0.0.1:{ports['filer.port']}.{ports['filer.port.grpc']}"
+            endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+            yield SeaweedServer(endpoint, bucket, process.pid, filer)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -103,7 +107,7 @@ def seaweed(
 @contextlib.contextmanager
 def _started(
     directory: Path, bucket: str, users: Path
-) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+) -> Iterator[tuple[subprocess.Popen[bytes], Mapping[str, int]]]:
     ports = dict(zip(PORT_NAMES, free_ports(len(PORT_NAMES)), strict=True))
     log = directory / "weed.log"
     data = directory / "data"
@@ -121,7 +125,7 @@ def _started(
         )
     try:
         _wait_until_healthy(process, ports["s3.port"], log)
-        yield process, ports["s3.port"]
+        yield process, ports
     finally:
         _stop_group(process)
         _remove_sockets(ports)

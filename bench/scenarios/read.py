@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.cost import Cost, cost_of
 from bench.measure import Samples, interleaved
-from bench.peers import Mounted, Peer
+from bench.peers import LocalMounted, LocalPeer
 from bench.peers.headrace import HeadraceMounts
 from bench.peers.native import Native
 from bench.report import Bar, Report, Sheet, spread
@@ -125,18 +125,18 @@ def run(scratch: Path, rounds: int, say: Callable[[str], None]) -> Report:
     return report(figures, rounds)
 
 
-def peers() -> Sequence[Peer]:
+def peers() -> Sequence[LocalPeer]:
     """Return who is measured; native comes first."""
     return (Native(), HeadraceMounts())
 
 
 @contextmanager
-def scene(workload: Workload, scratch: Path) -> Iterator[dict[str, Mounted]]:
+def scene(workload: Workload, scratch: Path) -> Iterator[dict[str, LocalMounted]]:
     """Make a workload's files and show them through every peer, everything in its cache."""
     dataset = scratch / "dataset"
     workload.make(dataset)
     with ExitStack() as stack:
-        mounts: dict[str, Mounted] = {}
+        mounts: dict[str, LocalMounted] = {}
         for peer in peers():
             own = scratch / peer.name
             own.mkdir()
@@ -153,14 +153,14 @@ def warm_up(workload: Workload, dataset: Path, shown: Path) -> None:
 
 
 def play(
-    workload: Workload, mounts: Mapping[str, Mounted], rounds: int
+    workload: Workload, mounts: Mapping[str, LocalMounted], rounds: int
 ) -> dict[str, list[dict[Phase, Cost]]]:
     """Return the costs of every round, by peer."""
     cases = {name: partial(one_round, workload, mounted) for name, mounted in mounts.items()}
     return interleaved(cases, rounds)
 
 
-def one_round(workload: Workload, mounted: Mounted, _number: int) -> dict[Phase, Cost]:
+def one_round(workload: Workload, mounted: LocalMounted, _number: int) -> dict[Phase, Cost]:
     """Read all files when the kernel has none of their bytes, then again."""
     mounted.forget()
     paths = workload.paths()

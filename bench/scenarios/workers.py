@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from bench.cost import READER, Cost, cost_of
 from bench.measure import Samples, interleaved
-from bench.peers import Mounted
+from bench.peers import LocalMounted
 from bench.peers.headrace import HeadraceMounts
 from bench.report import Bar, Report, Sheet, spread
 from bench.workloads import Workload, read_all
@@ -72,7 +72,7 @@ def pool(size: int) -> Iterator[Pool]:
 
 
 def one_round(
-    workload: Workload, mounted: Mounted, processes: Pool, count: int, _number: int
+    workload: Workload, mounted: LocalMounted, processes: Pool, count: int, _number: int
 ) -> Cost:
     """Read all files when the kernel has none of their bytes, each process its share."""
     mounted.forget()

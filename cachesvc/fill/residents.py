@@ -6,11 +6,12 @@ time is passed in.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cachesvc.chunk import MIB, ChunkId
 from cachesvc.fill.lease import Leases
-from cachesvc.store.eviction import EvictionPolicy
+from cachesvc.store.nextuse import NextUsePolicy
 
 FULL_SECONDS = 30.0
 """How long a full disk is believed to stay full."""
@@ -39,7 +40,7 @@ class Residents:
     What `victims` returns counts as gone: the caller deletes it.
     """
 
-    def __init__(self, policy: EvictionPolicy, leases: Leases, capacity: int) -> None:
+    def __init__(self, policy: NextUsePolicy, leases: Leases, capacity: int) -> None:
         """Begin with an empty store that may hold *capacity* bytes."""
         self._policy = policy
         self._leases = leases
@@ -64,6 +65,11 @@ class Residents:
         """Bytes that the stored chunks take."""
         return self._policy.size
 
+    @property
+    def planned_count(self) -> int:
+        """How many chunks are kept for readers that announced their order."""
+        return self._policy.planned_count
+
     def restore(self, chunk: ChunkId, size: int, *, hot: bool, doubtful: bool) -> None:
         """Count a chunk that was found in the store at its start; call in order of admission."""
         self._policy.restore(chunk, size, hot)
@@ -75,6 +81,10 @@ class Residents:
     def is_doubtful(self, chunk: ChunkId) -> bool:
         """Say whether a chunk must be verified before it is read."""
         return chunk in self._doubtful
+
+    def is_readable(self, chunk: ChunkId) -> bool:
+        """Say whether a chunk is stored and need not be verified first."""
+        return chunk in self._policy and chunk not in self._doubtful
 
     def trust(self, chunk: ChunkId) -> None:
         """Take note that a chunk was verified."""
@@ -96,6 +106,10 @@ class Residents:
             self._policy.touch(chunk)
             if chunk not in self._marked and self._policy.hot(chunk):
                 self._hot.add(chunk)
+
+    def replan(self, chunks: Iterable[ChunkId]) -> None:
+        """Take note that somebody announced to read *chunks*, stored or not."""
+        self._policy.replan(chunks)
 
     def drop(self, chunk: ChunkId) -> None:
         """Forget a chunk that turned out to be missing or damaged."""

@@ -6,24 +6,12 @@ within transactions of its own that end with it: an open one keeps the writer fr
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 from cachesvc.chunk import ChunkId, Span
-from cachesvc.errors import CacheDamagedError, CacheUnusableError
-from cachesvc.store.index import (
-    META_KEY,
-    RECORD,
-    Meta,
-    read_meta,
-    run_and_length_in,
-    trusted_run_in,
-)
-from cachesvc.store.layout import GENERATION_KEY, data_file, index_path, pid_namespace, slabs_path
+from cachesvc.store.index import META_KEY, RECORD, run_and_length_in, trusted_run_in
 from cachesvc.store.lmdbenv import (
     Environment,
     LmdbError,
@@ -31,11 +19,10 @@ from cachesvc.store.lmdbenv import (
     ViewTransaction,
     begin_viewing,
     error_of,
-    open_reader,
-    translated_errors,
     viewing,
 )
-from cachesvc.store.slab import CLASSES, SlabClass, class_of, slab_pieces
+from cachesvc.store.maps import Maps, identities, release, shared_maps
+from cachesvc.store.slab import SlabClass, class_of, slab_pieces
 
 MAX_COUNTED = 1024
 """Records that `readable_bytes` looks at in one transaction; they take 0.5 ms."""
@@ -52,15 +39,9 @@ class ChunkReader:
     def __init__(self, directory: Path) -> None:
         """Open what the service keeps in *directory*."""
         self._directory = directory
-        with translated_errors(directory), ExitStack() as undo:
-            index = _opened(index_path(directory), undo)
-            self.generation = _usable_meta(index).generation
-            self._files = _identities(directory)
-            slabs = {c: _opened(slabs_path(directory, c), undo) for c in CLASSES}
-            for env in slabs.values():
-                _require_generation(env, self.generation)
-            self._maps = _Maps(index, slabs)
-            undo.pop_all()
+        self._maps = shared_maps(directory)
+        self._is_closed = False
+        self.generation = self._maps.generation
 
     def hits(self, spans: Sequence[Span]) -> Hits:
         """Read spans in a `with` block: it yields their bytes in order, None unless all are here.
@@ -86,13 +67,15 @@ class ChunkReader:
     def stale(self) -> bool:
         """Return whether other files lie in the directory now, or none: open another reader."""
         try:
-            return _identities(self._directory) != self._files
+            return identities(self._directory) != self._maps.files
         except OSError:
             return True
 
     def close(self) -> None:
         """Close, now or when the last `hits` block ends: its views would be left dangling."""
-        self._maps.close()
+        if not self._is_closed:
+            self._is_closed = True
+            release(self._maps)
 
 
 class Hits:
@@ -103,7 +86,7 @@ class Hits:
 
     __slots__ = ("_map_grew", "_maps", "_spans", "_transactions", "_views")
 
-    def __init__(self, maps: _Maps, spans: Sequence[Span]) -> None:
+    def __init__(self, maps: Maps, spans: Sequence[Span]) -> None:
         """Prepare to read; everything happens on entering the block."""
         self._maps = maps
         self._spans = spans
@@ -181,83 +164,6 @@ class Hits:
             for txn in self._transactions:
                 txn.abort()
             self._maps.leave(map_grew=self._map_grew)
-
-
-class _Maps:
-    """The environments of one reader, and how many blocks use them now."""
-
-    def __init__(self, index: Environment, slabs: dict[SlabClass, Environment]) -> None:
-        self.index = index
-        self.slabs = slabs
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._block_count = 0
-        self._closing = False
-        self._map_grew = False
-
-    def enter(self) -> None:
-        """Keep the maps where they are until `leave`."""
-        with self._lock:
-            if self._closing or self._pid != os.getpid():
-                raise CacheUnusableError("this reader of the cache is closed, or another process's")
-            self._block_count += 1
-
-    def leave(self, *, map_grew: bool) -> None:
-        """End what `enter` began; say whether the writer was found to have made a map larger."""
-        with self._lock:
-            self._block_count -= 1
-            self._map_grew |= map_grew
-            self._settle()
-
-    def close(self) -> None:
-        """Close as soon as no block is open."""
-        with self._lock:
-            self._closing = True
-            self._settle()
-
-    def _settle(self) -> None:
-        """Do what leaves views dangling, if nobody holds one."""
-        if self._block_count:
-            return
-        for env in (self.index, *self.slabs.values()):
-            if self._closing:
-                env.close()
-            elif self._map_grew:
-                env.set_mapsize(0)
-        self._map_grew = False
-
-
-def _opened(path: Path, undo: ExitStack) -> Environment:
-    env = open_reader(path)
-    undo.callback(env.close)
-    return env
-
-
-def _identities(directory: Path) -> list[tuple[int, int]]:
-    """Return what tells the files in the directory from others that lay or will lie there."""
-    paths = [index_path(directory), *(slabs_path(directory, slabs) for slabs in CLASSES)]
-    found = [data_file(path).stat() for path in paths]
-    return [(status.st_dev, status.st_ino) for status in found]
-
-
-def _usable_meta(index: Environment) -> Meta:
-    """Return the meta record, if its writer can tell whether this process lives."""
-    meta = read_meta(index)
-    if meta is None:
-        raise CacheUnusableError(f"no cache at {index.path()} yet: start the cache service")
-    if meta.pid_namespace != pid_namespace():
-        raise CacheUnusableError(
-            f"cache at {index.path()} belongs to a service in another PID namespace: "
-            "share the namespace, or read through a mount"
-        )
-    return meta
-
-
-def _require_generation(env: Environment, generation: bytes) -> None:
-    with viewing(env) as txn:
-        found = txn.get(GENERATION_KEY)
-        if found is None or bytes(found) != generation:
-            raise CacheDamagedError(f"cache at {env.path()} is just being made anew: open it again")
 
 
 def _is_trusted(index: Environment, chunk: ChunkId) -> bool:

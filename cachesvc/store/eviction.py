@@ -25,8 +25,8 @@ class EvictionPolicy:
 
     def __init__(self, capacity: int, max_count: int) -> None:
         """Begin empty, for a store of *capacity* bytes and *max_count* chunks."""
-        self._capacity = capacity
-        self._max_count = max_count
+        self.capacity = capacity
+        self.max_count = max_count
         self._small = _Queue()
         self._main = _Queue()
         self._ghosts = _Ghosts(capacity, max_count)
@@ -45,7 +45,7 @@ class EvictionPolicy:
     @property
     def too_many(self) -> bool:
         """Whether there are more chunks than may be: `victims` then yields some for any size."""
-        return self.count > self._max_count
+        return self.count > self.max_count
 
     def __contains__(self, chunk: object) -> bool:
         """Return whether a chunk is stored."""
@@ -70,31 +70,38 @@ class EvictionPolicy:
         entry = self._small.get(chunk) or self._main.get(chunk)
         if entry is None:
             return
-        if (self._admitted_size - entry.used_at) * ONE_USE_SHARE > self._capacity:
+        if (self._admitted_size - entry.used_at) * ONE_USE_SHARE > self.capacity:
             entry.uses = min(entry.uses + 1, MAX_USES)
             entry.used_at = self._admitted_size
 
     def forget(self, chunk: ChunkId) -> None:
         """Take note that a chunk is gone for another reason than eviction."""
-        for queue in (self._small, self._main):
-            if chunk in queue:
-                queue.remove(chunk)
+        if chunk in self:
+            self.take(chunk)
+
+    def take(self, chunk: ChunkId) -> int:
+        """Forget a chunk that is stored, and return its size."""
+        return (self._small if chunk in self._small else self._main).remove(chunk)
 
     def hot(self, chunk: ChunkId) -> bool:
         """Return whether a chunk proved worth keeping."""
         entry = self._small.get(chunk)
         return chunk in self._main or (entry is not None and entry.uses > 0)
 
-    def victims(self, needed_size: int, pinned: Set[ChunkId]) -> Iterator[ChunkId]:
+    def victims(
+        self, needed_size: int, pinned: Set[ChunkId], needed_count: int = 0
+    ) -> Iterator[ChunkId]:
         """Choose chunks of *needed_size* bytes together, fewer where the rest is *pinned*.
 
-        They count as gone when this returns. Yields more where there are too many chunks.
+        They count as gone when this returns. Yields more where there are too many chunks, or
+        *needed_count* of them are asked for.
         """
         chosen: list[ChunkId] = []
         aside: list[tuple[_Queue, ChunkId, _Entry]] = []
         goal = self.size - needed_size
+        goal_count = min(self.max_count, self.count - needed_count)
         aside_size = 0
-        while self.size + aside_size > goal or self.count + len(aside) > self._max_count:
+        while self.size + aside_size > goal or self.count + len(aside) > goal_count:
             queue = self._next_queue()
             if queue is None:
                 break
@@ -111,8 +118,8 @@ class EvictionPolicy:
     def _next_queue(self) -> _Queue | None:
         """Return the queue that is to lose a chunk."""
         small_is_large = (
-            self._small.size * SMALL_SHARE > self._capacity
-            or len(self._small) * SMALL_SHARE > self._max_count
+            self._small.size * SMALL_SHARE > self.size
+            or len(self._small) * SMALL_SHARE > self.max_count
         )
         order = (self._small, self._main) if small_is_large else (self._main, self._small)
         return next((queue for queue in order if len(queue)), None)
@@ -168,8 +175,10 @@ class _Queue:
         self.size -= entry.size
         return chunk, entry
 
-    def remove(self, chunk: ChunkId) -> None:
-        self.size -= self._entries.pop(chunk).size
+    def remove(self, chunk: ChunkId) -> int:
+        size = self._entries.pop(chunk).size
+        self.size -= size
+        return size
 
 
 class _Ghosts:

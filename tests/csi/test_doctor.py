@@ -81,7 +81,7 @@ def test_one_s_own_mounts_are_looked_at_without_the_driver_s(
     assert own_node.mounts() == before
     assert len(before) == 1 + len(targets)
     own_node.start()
-    own_node.await_service()
+    wait_until(lambda: complaints(own_node) == [])
 
 
 @pytest.mark.parametrize(

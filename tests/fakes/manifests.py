@@ -12,6 +12,7 @@ import anyio
 
 from vfs.manifest.builder import ManifestBuilder, SnapshotInfo, Written
 from vfs.manifest.inode import ROOT_POSITION, Inode, Kind
+from vfs.manifest.packing import Packing
 from vfs.manifest.page import (
     Group,
     PageEntry,
@@ -95,11 +96,13 @@ def add_all(builder: ManifestBuilder, nodes: Mapping[bytes, Node]) -> None:
                 builder.add_symlink(path, target, mtime_ns, mode)
 
 
-def written(builder: ManifestBuilder, info: SnapshotInfo = INFO) -> tuple[Written, bytes]:
+def written(
+    builder: ManifestBuilder, info: SnapshotInfo = INFO, packing: Packing | None = None
+) -> tuple[Written, bytes]:
     """Write a manifest; return what it became and its bytes."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "manifest"
-        result = builder.write(path, info)
+        result = builder.write(path, info, packing)
         return result, path.read_bytes()
 
 

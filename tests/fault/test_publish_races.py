@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -17,7 +17,9 @@ import anyio
 
 from cachesvc.objectstore.origin import Origin, parse_origin
 from tests.seaweed import SeaweedServer
-from vfs.snapshots.repository import opened_repository
+from vfs.snapshots.dataset import opened
+from vfs.snapshots.packs import digests_of
+from vfs.snapshots.repository import Repository, opened_repository
 
 PUBLISHERS = 4
 ROUNDS = 8
@@ -52,7 +54,7 @@ def publisher(
 ) -> Iterator[Publisher]:
     source.mkdir(parents=True, exist_ok=True)
     for number in range(100):
-        (source / f"file{number}").touch()
+        (source / f"file{number}").write_text(f"file{number}")
     command = [sys.executable, "-m", "tests.fault.publisher", mode, str(source), repository]
     pipe = subprocess.PIPE
     environment = {**os.environ, **environ}
@@ -119,11 +121,45 @@ def test_racing_publishers_on_s3_each_step_has_one_winner(
     race(tmp_path / "sources", s3_url, s3_server.environ)
 
 
-def kill_at_random(source: Path, repository: str, environ: Mapping[str, str], kills: int) -> None:
+def packed_files(repository: Origin) -> dict[bytes, bytes]:
+    """Read every packed file of the latest snapshot from its pack."""
+
+    async def read() -> dict[bytes, bytes]:
+        found = {}
+        async with opened(repository) as store:
+            tree = await Repository(store).open("main")
+            for position in range(1, tree.superblock.inode_count + 1):
+                extent = (await tree.inode(position)).extent
+                if extent is not None:
+                    stored = await tree.object_of(extent)
+                    stop = extent.offset + extent.length
+                    data = await store.get_range(stored.key, extent.offset, stop, None)
+                    found[await tree.path_of(position)] = data
+        return found
+
+    return anyio.run(read)
+
+
+def check_packs(repository: Origin) -> None:
+    """All that the latest snapshot has in packs is there and right."""
+    packed = packed_files(repository)
+    assert len(packed) == 101
+    assert all(data == path for path, data in packed.items() if path != b"changed")
+
+
+def kill_at_random(
+    source: Path,
+    repository: str,
+    environ: Mapping[str, str],
+    kills: int,
+    *,
+    mode: str = "fork",
+    check: Callable[[Origin], None] = lambda _: None,
+) -> None:
     """Kill a publisher again and again; each time the ref is whole and leads to a whole tree."""
     chance = random.Random(kills)
     origin = parse_origin(repository, environ=environ)
-    with publisher("fork", source, repository, environ) as forking:
+    with publisher(mode, source, repository, environ) as forking:
         started = time.monotonic()
         assert forking.ask().isdecimal()
         assert forking.ask() == "ended 0"
@@ -138,6 +174,7 @@ def kill_at_random(source: Path, repository: str, environ: Mapping[str, str], ki
             now = history(origin, 2)
             assert latest in now
             assert file_count(origin) == 101
+            check(origin)
             latest = now[0]
         assert killed > kills // 4
         assert forking.ask().isdecimal()
@@ -158,3 +195,23 @@ def test_a_publisher_killed_at_any_moment_leaves_the_old_ref_or_the_new_on_s3(
     tmp_path: Path, s3_server: SeaweedServer, s3_url: str
 ) -> None:
     kill_at_random(tmp_path / "source", s3_url, s3_server.environ, S3_KILLS)
+
+
+def test_a_packing_publisher_killed_at_any_moment_leaves_whole_packs_on_disk(
+    tmp_path: Path,
+) -> None:
+    """What is there beside the ref is named by its content, and no temporary file stays."""
+    repository = tmp_path / "repository"
+    kills = LOCAL_KILLS // 2
+    kill_at_random(tmp_path / "source", str(repository), {}, kills, mode="pack", check=check_packs)
+    packs = list((repository / "packs").iterdir())
+    assert [path.name for path in packs] == [digests_of(path)[0] for path in packs]
+    left = {path.name for path in (repository / "snapshots").iterdir()}
+    assert all(re.fullmatch(r"[0-9a-f]{40}", name) for name in left), left
+
+
+def test_a_packing_publisher_killed_at_any_moment_leaves_whole_packs_on_s3(
+    tmp_path: Path, s3_server: SeaweedServer, s3_url: str
+) -> None:
+    environ = s3_server.environ
+    kill_at_random(tmp_path / "source", s3_url, environ, S3_KILLS, mode="pack", check=check_packs)

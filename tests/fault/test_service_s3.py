@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import pytest
 
 from cachesvc.chunk import MIB, ObjectRef
-from cachesvc.client import CacheClient
+from cachesvc.client import CacheClient, PlanState, Progress, Want
 from cachesvc.config import CacheConfig
 from cachesvc.errors import (
     AccessDeniedError,
@@ -26,6 +27,7 @@ from tests.fakes.service_process import ServiceZygote, service_zygote
 from tests.seaweed import SeaweedServer
 
 DATA = os.urandom(5 * MIB)
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -46,33 +48,60 @@ class Stored:
         self, origin: Origin, deadline_seconds: float = 20.0, renewed: Sequence[Origin] = ()
     ) -> bytes:
         """Read the object through the service, as whom *origin* says, or then one of *renewed*."""
-        return anyio.run(self._read, origin, deadline_seconds, iter(renewed), backend="trio")
 
-    async def _read(
-        self, origin: Origin, deadline_seconds: float, renewed: Iterator[Origin]
-    ) -> bytes:
+        async def read(client: CacheClient) -> bytes:
+            return await client.read(0, self.ref, 0, self.ref.size)
+
+        return self._used(read, origin, deadline_seconds, renewed)
+
+    def announce(self, origin: Origin, renewed: Sequence[Origin] = ()) -> Progress:
+        """Announce to read the object, and return how that ends."""
+
+        async def announce(client: CacheClient) -> Progress:
+            client.announce_nowait([Want(0, self.ref, index) for index in range(2)])
+            progress = await client.progressed()
+            while progress.state != PlanState.DONE:
+                progress = await client.progressed(progress)
+            return progress
+
+        return self._used(announce, origin, 20.0, renewed)
+
+    def _used(
+        self,
+        use: Callable[[CacheClient], Awaitable[T]],
+        origin: Origin,
+        deadline_seconds: float,
+        renewed: Sequence[Origin],
+    ) -> T:
+        """Use a client that has *origin*, and then each of *renewed*."""
+        left = iter(renewed)
+
         async def renew() -> list[Origin]:
-            return [next(renewed, origin)]
+            return [next(left, origin)]
 
-        client = CacheClient(
-            self.zygote.config.directory,
-            [origin],
-            ensure=self.zygote.ensure_async,
-            renew=renew,
-            deadline_seconds=deadline_seconds,
-        )
-        answers: list[bytes] = []
-        errors: list[Exception] = []
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(client.run)
-            try:
-                answers.append(await client.read(0, self.ref, 0, self.ref.size))
-            except Exception as error:  # noqa: BLE001  raised below, outside of the group
-                errors.append(error)
-            tasks.cancel_scope.cancel()
-        if errors:
-            raise errors[0]
-        return answers[0]
+        async def run() -> T:
+            client = CacheClient(
+                self.zygote.config.directory,
+                [origin],
+                ensure=self.zygote.ensure_async,
+                renew=renew,
+                deadline_seconds=deadline_seconds,
+            )
+            answers: list[T] = []
+            errors: list[Exception] = []
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(client.run)
+                try:
+                    with anyio.fail_after(60):
+                        answers.append(await use(client))
+                except Exception as error:  # noqa: BLE001  raised below, outside of the group
+                    errors.append(error)
+                tasks.cancel_scope.cancel()
+            if errors:
+                raise errors[0]
+            return answers[0]
+
+        return anyio.run(run, backend="trio")
 
 
 async def put(origin: Origin, data: bytes) -> ObjectRef:
@@ -147,6 +176,29 @@ def test_expired_credentials_that_cannot_be_renewed_are_an_error(
     s3_proxy.inject(Status(400, "ExpiredToken"), method="GET")
     with pytest.raises(CredentialsExpiredError):
         there.read(origin)
+
+
+def test_an_announced_order_goes_on_with_renewed_credentials(
+    zygote: ServiceZygote, s3_server: SeaweedServer, s3_url: str, s3_proxy: FaultProxy
+) -> None:
+    place = {"endpoint_url": s3_proxy.endpoint}
+    expired = parse_origin(s3_url, place, s3_server.environ)
+    good = parse_origin(s3_url, {**place, "region": "eu-west-1"}, s3_server.environ)
+    there = stored(zygote, expired)
+    s3_proxy.inject(Status(400, "ExpiredToken"), method="GET", times=1)
+    progress = there.announce(expired, renewed=[good])
+    assert (progress.filled_count, progress.failed_count) == (2, 0)
+    assert there.read(good) == DATA
+
+
+def test_an_announced_order_without_good_credentials_is_an_error(
+    zygote: ServiceZygote, s3_server: SeaweedServer, s3_url: str, s3_proxy: FaultProxy
+) -> None:
+    origin = parse_origin(s3_url, {"endpoint_url": s3_proxy.endpoint}, s3_server.environ)
+    there = stored(zygote, origin)
+    s3_proxy.inject(Status(400, "ExpiredToken"), method="GET")
+    with pytest.raises(CredentialsExpiredError):
+        there.announce(origin)
 
 
 def test_renewed_credentials_for_another_place_are_not_taken(

@@ -89,7 +89,7 @@ def is_worth_saying(change: Change) -> bool:
 
 def facts(file: Inode) -> tuple[object, ...]:
     """Return all that is known of a file but its content hashes."""
-    return file.size, file.mode, file.mtime_ns, file.version, file.extents
+    return file.size, file.mode, file.mtime_ns, file.version
 
 
 def print_change(change: Change) -> None:

@@ -15,6 +15,7 @@ from vfs.cli.options import human_size
 from vfs.snapshots.publish import Progress as PublishProgress
 from vfs.snapshots.publish import Step
 
+BYTES_COUNTED = frozenset({Step.HASH, Step.PACK})
 LINE_SECONDS = 5.0
 """A plain line at most this often, and one when a step is over."""
 
@@ -91,5 +92,5 @@ class BarProgress:
 
 def amount_text(step: Step, done: int, total: int | None) -> str:
     """Say how much of a step is done, in the step's own unit."""
-    show = human_size if step is Step.HASH else "{:,}".format
+    show = human_size if step in BYTES_COUNTED else "{:,}".format
     return show(done) if total is None else f"{show(done)} of {show(total)}"

@@ -6,25 +6,25 @@ A file costs 64 bytes, its name and an eighth of slack; a directory some 400. Kn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from cachesvc.chunk import CHUNK_SIZE
 from vfs.errors import InvalidNameError
+from vfs.manifest.breadth import files_in_order
 from vfs.manifest.collected import HASH_SIZE, CollectedDirectory, collision
 from vfs.manifest.inode import (
     MODE_MASK,
     SIZE_LIMIT,
     TARGET_SIZE_LIMIT,
-    Extent,
+    Inode,
     check_name,
-    encode_extents,
     encode_file,
     encode_symlink,
 )
+from vfs.manifest.packing import Packing
 from vfs.manifest.page import digest_of
-from vfs.manifest.stored import Place, StoredObject
 from vfs.manifest.writer import Plan, SnapshotInfo, Written, write_manifest
 
 __all__ = ["ManifestBuilder", "SnapshotInfo", "Written"]
@@ -47,12 +47,11 @@ class ManifestBuilder:
         self._directories = [self._root]  # each after its parent
         self._latest_path = b""
         self._latest = self._root
-        self._objects: list[StoredObject] = []
-        self._object_hashes: list[bytes] = []
         self._file_count = 0
         self._symlink_count = 0
         self._hash_count = 0
         self._unhashed_count = 0
+        self._directory_count = 0
 
     def add_file(  # noqa: PLR0917 - one call a file: keywords would cost a tenth of it
         self,
@@ -76,30 +75,6 @@ class ManifestBuilder:
         directory.append(name, entry + hashes if hashes else entry, mtime_ns)
         self._count(directory, size, hashed=bool(hashes))
 
-    def add_packed_file(
-        self, path: bytes, mtime_ns: int, mode: int, extents: Sequence[Extent]
-    ) -> None:
-        """Add a file whose bytes are runs of objects that `add_object` was told of."""
-        directory, name = self._place_of(path)
-        mtime_ns = _clamped(mtime_ns)
-        for extent in extents:
-            if extent.offset + extent.length > self._objects[extent.number].size:
-                raise ValueError(f"{extent} ends after {self._objects[extent.number]}")
-        size = _checked(sum(extent.length for extent in extents))
-        directory.append(name, encode_extents(name, mtime_ns, mode & MODE_MASK, extents), mtime_ns)
-        hashed = all(self._object_hashes[extent.number] for extent in extents)
-        self._count(directory, size, hashed=hashed)
-
-    def add_object(
-        self, place: Place, key: str, size: int, version: str | None, hashes: bytes = b""
-    ) -> int:
-        """Add an object that packed files lie in; return its number in extents."""
-        if hashes:
-            self._hashes_digest(size, hashes)
-        self._objects.append(StoredObject(place, key, _checked(size), version))
-        self._object_hashes.append(hashes)
-        return len(self._objects) - 1
-
     def add_directory(self, path: bytes, mtime_ns: int, mode: int) -> None:
         """Add a directory, empty or not, or say more of one that was implied; `b""` is the root."""
         directory = self._directory(path)
@@ -119,25 +94,39 @@ class ManifestBuilder:
         directory.append(name, entry, mtime_ns)
         self._symlink_count += 1
 
-    def write(self, out_path: Path, info: SnapshotInfo) -> Written:
-        """Write the manifest to *out_path*, page by page; the builder's memory goes on the way."""
+    def files(self) -> Iterator[tuple[bytes, list[Inode]]]:
+        """Yield each directory's path and files in it, with the positions that they will have.
+
+        Nothing can be added from then on: positions follow from all that there is.
+        """
+        self._seal()
+        return files_in_order(self._root, self._chunk_size)
+
+    def write(self, out_path: Path, info: SnapshotInfo, packing: Packing | None = None) -> Written:
+        """Write the manifest to *out_path*, page by page; the builder's memory goes on the way.
+
+        Files that *packing* has a place for are copies there, all others objects of their own.
+        """
         if info.hashed and self._unhashed_count:
             raise ValueError(f"{self._unhashed_count} files have no hashes")
-        counts = (self._file_count, len(self._directories), self._symlink_count)
-        while self._directories:
-            self._directories.pop().seal(self._chunk_size)
-        file_count, directory_count, symlink_count = counts
+        self._seal()
+        packing = packing or Packing()
         plan = Plan(
             root=self._root,
-            file_count=file_count,
-            directory_count=directory_count,
-            symlink_count=symlink_count,
-            hash_count=self._hash_count,
-            objects=self._objects,
-            object_hashes=self._object_hashes,
+            file_count=self._file_count,
+            directory_count=self._directory_count,
+            symlink_count=self._symlink_count,
+            hash_count=self._hash_count + packing.hash_count,
+            packing=packing,
             chunk_size=self._chunk_size,
         )
         return write_manifest(out_path, plan, info)
+
+    def _seal(self) -> None:
+        """Sort and count all directories, those below first; the second time there are none."""
+        self._directory_count += len(self._directories)
+        while self._directories:
+            self._directories.pop().seal(self._chunk_size)
 
     def _place_of(self, path: bytes) -> tuple[CollectedDirectory, bytes]:
         """Return the directory that *path* lies in, made if need be, and its last component."""

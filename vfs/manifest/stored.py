@@ -10,8 +10,9 @@ from typing import Final
 from vfs.errors import InvalidNameError
 from vfs.manifest.inode import SIZE_LIMIT, check_name
 from vfs.manifest.page import damaged
+from vfs.manifest.superblock import LEAST_CHUNK_SIZE, MAX_CHUNK_SIZE
 
-_OBJECT: Final = struct.Struct("<QQHHBB")
+_OBJECT: Final = struct.Struct("<QQIHHBB")
 LEAST_OBJECT_SIZE: Final = _OBJECT.size + 1
 
 
@@ -26,14 +27,21 @@ class Place(Enum):
 class StoredObject:
     """An object that extents refer to, by its key below the root of `place`.
 
-    `first_hash` is where the hashes of its chunks begin in the hash table; None when it has none.
+    `first_hash` is where the hashes of its chunks, of `chunk_size` bytes each, begin in the hash
+    table; None when it has none.
     """
 
     place: Place
     key: str
     size: int
     version: str | None
+    chunk_size: int
     first_hash: int | None = None
+
+    @property
+    def chunk_count(self) -> int:
+        """How many chunks the object has."""
+        return -(-self.size // self.chunk_size)
 
 
 def encode_object(stored: StoredObject) -> bytes:
@@ -43,8 +51,11 @@ def encode_object(stored: StoredObject) -> bytes:
     version = (stored.version or "").encode("utf-8", "surrogateescape")
     hashed = stored.first_hash is not None
     first = stored.first_hash or 0
-    fixed = (stored.size, first, len(key), len(version), stored.place.value, hashed)
-    return _OBJECT.pack(*fixed) + key + version
+    fixed = _OBJECT.pack(
+        *(stored.size, first, stored.chunk_size, len(key), len(version)),
+        *(stored.place.value, hashed),
+    )
+    return fixed + key + version
 
 
 def decode_objects(page: bytes, count: int) -> tuple[StoredObject, ...]:
@@ -59,19 +70,23 @@ def decode_objects(page: bytes, count: int) -> tuple[StoredObject, ...]:
 
 def _decode_object(page: bytes, at: int) -> tuple[StoredObject, int]:
     try:
-        size, first, key_size, version_size, place, hashed = _OBJECT.unpack_from(page, at)
+        size, first, chunk_size, key_size, version_size, place, hashed = _OBJECT.unpack_from(
+            page, at
+        )
         key_start = at + _OBJECT.size
         version_start = key_start + key_size
         stop = version_start + version_size
         key, version = page[key_start:version_start], page[version_start:stop]
         check_key(key)
-        if stop > len(page) or size >= SIZE_LIMIT or hashed > 1:
+        possible = LEAST_CHUNK_SIZE <= chunk_size <= MAX_CHUNK_SIZE
+        if stop > len(page) or size >= SIZE_LIMIT or hashed > 1 or not possible:
             raise damaged("object table has an impossible record")
         stored = StoredObject(
             place=Place(place),
             key=key.decode("utf-8", "surrogateescape"),
             size=size,
             version=version.decode("utf-8", "surrogateescape") if version else None,
+            chunk_size=chunk_size,
             first_hash=first if hashed else None,
         )
     except (struct.error, ValueError, InvalidNameError) as exc:

@@ -11,7 +11,8 @@ from cachesvc.errors import UsageError
 from vfs.errors import ManifestDamagedError, ManifestForeignError, ManifestNewerError
 
 MAGIC: Final = b"headrace"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+"""The newest that is read and written: 2 has packed files, 1 has none and is otherwise the same."""
 PREFIX: Final = struct.Struct("<8sII16s")
 """magic, superblock size, format version, checksum: these stay where they are in every format."""
 PREFIX_SIZE: Final = PREFIX.size
@@ -93,7 +94,13 @@ def encode_superblock(block: Superblock) -> bytes:
     )
     rest = body + tables + source + message
     size = PREFIX.size + len(rest)
-    return PREFIX.pack(MAGIC, size, FORMAT_VERSION, _checksum(size, FORMAT_VERSION, rest)) + rest
+    version = format_version_of(block)
+    return PREFIX.pack(MAGIC, size, version, _checksum(size, version, rest)) + rest
+
+
+def format_version_of(block: Superblock) -> int:
+    """Return the oldest format that can say it: an older headrace reads all that it understands."""
+    return FORMAT_VERSION if block.objects.record_count else 1
 
 
 def snapshot_id_of(superblock: bytes) -> str:
@@ -119,9 +126,9 @@ def decode_superblock(data: bytes, snapshot_id: str | None) -> Superblock:
     _, size, version, checksum = _unpack_prefix(data)
     if len(data) != size or _checksum(size, version, data[PREFIX_SIZE:]) != checksum:
         raise _damaged("its superblock is truncated or altered")
-    if version != FORMAT_VERSION:
+    if not 1 <= version <= FORMAT_VERSION:
         raise ManifestNewerError(
-            f"the manifest has format {version}, this headrace reads format {FORMAT_VERSION}: "
+            f"the manifest has format {version}, this headrace reads up to {FORMAT_VERSION}: "
             "upgrade headrace"
         )
     if snapshot_id is not None and snapshot_id_of(data) != snapshot_id:

@@ -33,6 +33,7 @@ from vfs.manifest.superblock import (
 )
 from vfs.manifest.table import (
     ByteSource,
+    LruCache,
     NotInMemoryError,
     PagedTable,
     PageReader,
@@ -44,6 +45,8 @@ __all__ = ["ByteSource", "NotLoaded", "Tree"]
 CACHE_SIZE: Final = 16 << 20
 """Bytes of inode pages in memory: some 190 pages, 190,000 inodes."""
 _SIDE_CACHE_SIZE: Final = 1 << 20
+OBJECTS_KEPT: Final = 4096
+"""Decoded objects in memory, some 400 bytes each: packs of a terabyte."""
 _HASH_SIZE: Final = 8
 
 R = TypeVar("R")
@@ -88,6 +91,7 @@ class Tree:
             record_size=LEAST_OBJECT_SIZE,
             cache_size=_SIDE_CACHE_SIZE,
         )
+        self._stored: LruCache[StoredObject] = LruCache(OBJECTS_KEPT)
 
     @classmethod
     async def open(
@@ -260,10 +264,11 @@ class Tree:
     # Contents
 
     async def chunk_hashes(self, inode: Inode, start: int, stop: int) -> Sequence[int] | None:
-        """Return the xxh3 of a file in place's chunks `[start, stop)`; None when there are none."""
+        """Return the xxh3 of a file's own chunks `[start, stop)`; None when there are none."""
         if not inode.hashed:
             return None
-        return await self._hash_range(inode.first, inode.size, start, stop)
+        chunk_size = self.superblock.chunk_size
+        return await self._hash_range(inode.first, inode.size, chunk_size, start, stop)
 
     async def object_hashes(
         self, stored: StoredObject, start: int, stop: int
@@ -271,22 +276,31 @@ class Tree:
         """Return the xxh3 of a stored object's chunks `[start, stop)`; None when there are none."""
         if stored.first_hash is None:
             return None
-        return await self._hash_range(stored.first_hash, stored.size, start, stop)
+        first, chunk_size = stored.first_hash, stored.chunk_size
+        return await self._hash_range(first, stored.size, chunk_size, start, stop)
+
+    def object_of_nowait(self, extent: Extent) -> StoredObject | None:
+        """Return the object that an extent is a run of, or None when it must be read first."""
+        stored = self._stored.get(extent.number)
+        return None if stored is None else _holding(stored, extent)
 
     async def object_of(self, extent: Extent) -> StoredObject:
         """Return the object that an extent is a run of; the run lies within it."""
-        if extent.number >= self._objects.record_count:
-            raise damaged(f"it names object {extent.number}, which it does not have")
-        number, index = divmod(extent.number, PAGE_RECORDS)
-        page = await self._objects.page(number)
-        count = min(PAGE_RECORDS, self._objects.record_count - number * PAGE_RECORDS)
-        stored = decode_objects(page, count)[index]
-        if extent.offset + extent.length > stored.size:
-            raise damaged(f"an extent ends after its object {stored.key!r}")
-        return stored
+        stored = self._stored.get(extent.number)
+        if stored is None:
+            if extent.number >= self._objects.record_count:
+                raise damaged(f"it names object {extent.number}, which it does not have")
+            number, index = divmod(extent.number, PAGE_RECORDS)
+            page = await self._objects.page(number)
+            count = min(PAGE_RECORDS, self._objects.record_count - number * PAGE_RECORDS)
+            stored = decode_objects(page, count)[index]
+            self._stored.put(extent.number, stored, 1)
+        return _holding(stored, extent)
 
-    async def _hash_range(self, first: int, size: int, start: int, stop: int) -> Sequence[int]:
-        chunk_count = -(-size // self.superblock.chunk_size)
+    async def _hash_range(
+        self, first: int, size: int, chunk_size: int, start: int, stop: int
+    ) -> Sequence[int]:
+        chunk_count = -(-size // chunk_size)
         if first + chunk_count > self._hashes.record_count:
             raise damaged("it names chunk hashes which it does not have")
         return [
@@ -359,6 +373,13 @@ def _child(page: bytes, index: int, position: int, parent: Inode) -> Inode:
     if child.parent != parent.position:
         raise _misplaced(position)
     return child
+
+
+def _holding(stored: StoredObject, extent: Extent) -> StoredObject:
+    """Return *stored*, in which *extent* must lie."""
+    if extent.offset + extent.length > stored.size:
+        raise damaged(f"an extent ends after its object {stored.key!r}")
+    return stored
 
 
 def _misplaced(position: int) -> Exception:

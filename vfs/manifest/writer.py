@@ -14,7 +14,8 @@ from typing import BinaryIO
 
 from vfs.errors import InvalidNameError
 from vfs.manifest.collected import HASH_SIZE, CollectedDirectory, shapes
-from vfs.manifest.inode import DIRECTORY_TAG, PLACE, RECORD_SIZE, ROOT_POSITION
+from vfs.manifest.inode import DIRECTORY_TAG, PLACE, RECORD_SIZE, ROOT_POSITION, packed_entry
+from vfs.manifest.packing import Packing
 from vfs.manifest.page import (
     GROUP_SIZE,
     HASH_PAGE_RECORDS,
@@ -58,8 +59,7 @@ class Plan:
     directory_count: int
     symlink_count: int
     hash_count: int
-    objects: Sequence[StoredObject]
-    object_hashes: Sequence[bytes]
+    packing: Packing
     chunk_size: int
 
     @property
@@ -251,7 +251,10 @@ def _write_inodes(pager: InodePager, hashes: HashPager, plan: Plan) -> None:
                 next_child += child.child_count
             elif hash_start != stop:
                 first = hashes.add(entries[hash_start:stop])
-            pager.add(entries[start:hash_start], parent, first, name_stop - start - RECORD_SIZE)
+            entry = entries[start:hash_start]
+            if position in plan.packing:
+                entry = packed_entry(entry, plan.packing.run_of(position))
+            pager.add(entry, parent, first, name_stop - start - RECORD_SIZE)
             start = stop
         directory.forget()
 
@@ -260,7 +263,7 @@ def _numbered(plan: Plan, hashes: HashPager) -> list[StoredObject]:
     """Return the objects, each knowing where its hashes begin; the hashes follow the files'."""
     return [
         replace(stored, first_hash=hashes.add(own)) if own else stored
-        for stored, own in zip(plan.objects, plan.object_hashes, strict=True)
+        for stored, own in plan.packing.objects
     ]
 
 
@@ -268,12 +271,12 @@ def _top_index_sizes(plan: Plan) -> int:
     return (
         top_index_size(plan.inode_count, PAGE_RECORDS)
         + top_index_size(plan.hash_count, HASH_PAGE_RECORDS)
-        + top_index_size(len(plan.objects), PAGE_RECORDS)
+        + top_index_size(len(plan.packing.objects), PAGE_RECORDS)
     )
 
 
 def _table_roots(plan: Plan, indexes: Sequence[bytes], offset: int) -> Iterator[TableRoot]:
-    counts = (plan.inode_count, plan.hash_count, len(plan.objects))
+    counts = (plan.inode_count, plan.hash_count, len(plan.packing.objects))
     for count, index in zip(counts, indexes, strict=True):
         yield TableRoot(count, offset, digest_of(index))
         offset += len(index)

@@ -27,6 +27,7 @@ class MountSpec:
     `key` tells it from every other mount of its user, for life. `uid` and `gid` own every file, and
     `mode`, if there is one, is what every file shows instead of its own. `identity` stands for the
     owner of the credentials where mounts are shared among those who have the same.
+    `prefetch` is what to fetch before it is read: `manifest`, a pattern of files, or None.
     `environment` is where its user's credentials are looked up again when they have expired.
     `deadline_seconds` bounds each read that has to wait for bytes; a worker that shows no sign of
     life for `hang_budget_seconds` is replaced.
@@ -70,6 +71,7 @@ class MountSpec:
             source=other.source,
             repository=other.repository,
             environment=other.environment,
+            identity=other.identity,
         )
 
     def _what(self) -> tuple[object, ...]:

@@ -35,6 +35,7 @@ from vfs.mounting.forking import WarmZygote, Zygote
 from vfs.mounting.keeping import HeldMount, Keeping
 from vfs.mounting.link import Link
 from vfs.mounting.mount import unmount
+from vfs.mounting.prefetchorder import order_prefetch
 from vfs.mounting.record import MountRecord
 from vfs.mounting.served import ServedMount
 from vfs.mounting.state import forget_state
@@ -68,6 +69,7 @@ class Supervisor:
             "await_end": self._await_end,
             "upgrade": self._upgrade,
             "checkout": self._checkout,
+            "prefetch": partial(order_prefetch, self._mounts),
         }
 
     async def run(self, ready: Callable[[], None]) -> None:

@@ -19,6 +19,7 @@ from cachesvc.errors import HeadraceError, first_error
 from vfs.mounting import wire
 from vfs.mounting.identity import Identity
 from vfs.mounting.nodecache import cache_client, replace_origins
+from vfs.mounting.prefetching import prefetch_once
 from vfs.mounting.record import MountRecord
 from vfs.mounting.registration import Duties, Registration
 from vfs.mounting.role import is_mounter
@@ -90,7 +91,7 @@ class Worker:
     async def _serve(self, client: CacheClient, mounted: MountedSnapshots) -> None:
         spec = self._spec
         layouts = Layouts(mounted, {SOURCE: spec.source.root, REPOSITORY: spec.repository.root})
-        lookahead = Lookahead(layouts, client.prefetch_nowait)
+        lookahead = Lookahead(mounted, layouts, client)
         tally = Tally()
         reads = FileReader(layouts, client, lookahead, tally)
         attributes = AttributeReader(mounted, layouts, client)
@@ -101,6 +102,7 @@ class Worker:
             pyfuse3.init(operations, f"/dev/fd/{theirs.fileno()}", set())
             channel = Channel(self._connection, ours, reads, errno_of)
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(prefetch_once, client, mounted, spec)
                 nursery.start_soon(lookahead.run)
                 nursery.start_soon(partial(pyfuse3.main, max_tasks=METADATA_TASKS))
                 await channel.initialise(self._record.init)

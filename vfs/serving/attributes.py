@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from cachesvc.client import CacheClient
 from vfs.errors import MissingAttributeError
 from vfs.manifest.inode import Inode, Kind
+from vfs.serving.extent import file_spans
 from vfs.serving.layout import Layouts
 from vfs.serving.mounted import MountedSnapshots
 
@@ -57,9 +58,13 @@ class AttributeReader:
         return " ".join(f"{each.object.root}/{each.object.key}" for each in placed)
 
     async def _etag(self, epoch: int, inode: Inode) -> str:
-        placed = await self._layouts.extents(epoch, inode.position)
-        return " ".join(each.object.version or "" for each in placed)
+        """The version of the source's object, of which a packed file is a copy."""
+        return inode.version or ""
 
     async def _cached_bytes(self, epoch: int, inode: Inode) -> str:
         placed = await self._layouts.extents(epoch, inode.position)
-        return str(sum([await self._chunks.cached_bytes(each.object) for each in placed]))
+        if inode.extent is None:
+            return str(sum([await self._chunks.cached_bytes(each.object) for each in placed]))
+        spans = [piece.span for piece in file_spans(placed, 0, inode.size)]
+        here = [span for span in spans if self._chunks.readable(span.chunk)]
+        return str(sum(span.stop - span.start for span in here))

@@ -9,13 +9,16 @@ from cachesvc.chunk import ObjectRef
 from cachesvc.client import Want
 from vfs.errors import WrongKindError
 from vfs.manifest.inode import Extent, Inode, Kind
-from vfs.manifest.stored import Place
+from vfs.manifest.stored import Place, StoredObject
 from vfs.manifest.tree import Tree
 from vfs.serving.extent import REPOSITORY, SOURCE, PlacedExtent
 from vfs.serving.mounted import MountedSnapshots
+from vfs.serving.recent import Recent
 
 FILES_REMEMBERED = 4096
 """Layouts kept, about 1 KiB each: a large file is read by many requests."""
+PACKS_REMEMBERED = 1024
+"""Identities of packs kept: the files of one share it, and its digest is computed once."""
 ORIGIN_OF_PLACE = {Place.SOURCE: SOURCE, Place.REPOSITORY: REPOSITORY}
 
 Layout = Sequence[PlacedExtent]
@@ -29,6 +32,7 @@ class Layouts:
         self._mounted = mounted
         self._roots = roots
         self._known: OrderedDict[tuple[int, int], Layout] = OrderedDict()
+        self._packs: Recent[tuple[str, int], ObjectRef] = Recent(PACKS_REMEMBERED)
 
     def extents_nowait(self, epoch: int, position: int) -> Layout | None:
         """Return a file's extents, or None when pages of the manifest must be read first."""
@@ -37,12 +41,10 @@ class Layouts:
             return known
         tree = self._mounted.tree_nowait(epoch)
         inode = None if tree is None else tree.inode_nowait(position)
-        if tree is None or inode is None or inode.extents is not None:
+        if tree is None or inode is None:
             return None
-        path = tree.path_of_nowait(position)
-        if path is None:
-            return None
-        return self._remember(epoch, inode, self._in_place(tree, inode, path))
+        layout = self._layout_nowait(tree, inode)
+        return None if layout is None else self._remember(epoch, inode, layout)
 
     async def extents(self, epoch: int, position: int) -> Layout:
         """Return a file's extents in order. Raises WrongKindError when it is no file."""
@@ -51,21 +53,29 @@ class Layouts:
             return known
         tree = await self._mounted.tree(epoch)
         inode = await tree.inode(position)
-        if inode.extents is None:
+        if inode.extent is None:
             layout = self._in_place(tree, inode, await tree.path_of(position))
         else:
-            layout = [await self._placed(tree, extent) for extent in inode.extents]
+            layout = self._packed(tree, inode.extent, await tree.object_of(inode.extent))
         return self._remember(epoch, inode, layout)
 
     async def want(self, epoch: int, position: int, extent: PlacedExtent, index: int) -> Want:
         """Return what the cache must know to fetch one chunk of a file, its hash included."""
         tree = await self._mounted.tree(epoch)
         inode = await tree.inode(position)
-        if inode.extents is None:
+        if inode.extent is None:
             hashes = await tree.chunk_hashes(inode, index, index + 1)
         else:
-            hashes = await self._stored_hashes(tree, inode, extent, index)
+            stored = await tree.object_of(inode.extent)
+            hashes = await tree.object_hashes(stored, index, index + 1)
         return Want(extent.origin, extent.object, index, hashes[0] if hashes else None)
+
+    def _layout_nowait(self, tree: Tree, inode: Inode) -> Layout | None:
+        if inode.extent is not None:
+            stored = tree.object_of_nowait(inode.extent)
+            return None if stored is None else self._packed(tree, inode.extent, stored)
+        path = tree.path_of_nowait(inode.position)
+        return None if path is None else self._in_place(tree, inode, path)
 
     def _in_place(self, tree: Tree, inode: Inode, path: bytes) -> Layout:
         if inode.kind is not Kind.FILE:
@@ -77,21 +87,17 @@ class Layouts:
         source = ObjectRef(self._roots[SOURCE], key, inode.size, inode.version, chunk_size)
         return (PlacedExtent(SOURCE, source, 0, inode.size),)
 
-    async def _placed(self, tree: Tree, extent: Extent) -> PlacedExtent:
-        stored = await tree.object_of(extent)
+    def _packed(self, tree: Tree, extent: Extent, stored: StoredObject) -> Layout:
+        if extent.length == 0:
+            return ()
         origin = ORIGIN_OF_PLACE[stored.place]
-        chunk_size = tree.superblock.chunk_size
-        target = ObjectRef(self._roots[origin], stored.key, stored.size, stored.version, chunk_size)
-        return PlacedExtent(origin, target, extent.offset, extent.length)
-
-    async def _stored_hashes(
-        self, tree: Tree, inode: Inode, extent: PlacedExtent, index: int
-    ) -> Sequence[int] | None:
-        for run in inode.extents or ():
-            stored = await tree.object_of(run)
-            if (ORIGIN_OF_PLACE[stored.place], stored.key) == (extent.origin, extent.object.key):
-                return await tree.object_hashes(stored, index, index + 1)
-        return None
+        known = self._packs.get((tree.snapshot_id, extent.number))
+        if known is None:
+            known = ObjectRef(
+                self._roots[origin], stored.key, stored.size, stored.version, stored.chunk_size
+            )
+            self._packs.put((tree.snapshot_id, extent.number), known)
+        return (PlacedExtent(origin, known, extent.offset, extent.length),)
 
     def _remember(self, epoch: int, inode: Inode, layout: Layout) -> Layout:
         if len(self._known) >= FILES_REMEMBERED:

@@ -1,17 +1,22 @@
-"""Which files are being read in order, and what of them to fetch ahead of the reader."""
+"""What is being read in order, within a file and from file to file: it is fetched ahead."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import trio
 
+from cachesvc.chunk import MIB, ChunkId
 from cachesvc.client import Want
 from cachesvc.errors import HeadraceError
-from vfs.serving.extent import PlacedExtent
+from vfs.manifest.inode import Inode, Kind
+from vfs.serving.extent import ExtentSpan, PlacedExtent, file_spans
 from vfs.serving.layout import Layouts
+from vfs.serving.mounted import MountedSnapshots
+from vfs.serving.neighbours import WIDTH_LIMIT, Allowance, Place, Scan, Scans
 from vfs.serving.protocol import ReadRequest
 from vfs.serving.readahead import ReadaheadWindow
 
@@ -19,13 +24,30 @@ FILES_WATCHED = 256
 """Files with a window; the one that was idle longest loses its own."""
 PLANS_QUEUED = 64
 """Plans that wait for their chunks' hashes; past it plans are dropped: they are only hints."""
+LARGEST_NEIGHBOUR = 16 * MIB
+"""Files above this size are not fetched before they are opened: they have a window of their own."""
+CHUNKS_SEEN = 4
+"""So many chunks, all of them here, mean that what follows them is probably here too."""
+BATCH_SIZE = 4 * MIB
+BATCH_COUNT = 32
+"""Bytes and chunks asked for at once: adjacent ones are one range, so several ranges fly side by
+side (48 MB/s each with 30 ms to the first byte, of the 80 that one connection yields)."""
 
-Place = tuple[int, int]
-"""Epoch and position of a file."""
+
+class Chunks(Protocol):
+    """The node's cache, as far as looking ahead goes."""
+
+    def readable(self, chunk: ChunkId) -> bool:
+        """Say whether a chunk is here."""
+        ...
+
+    def prefetch_nowait(self, wants: Sequence[Want]) -> None:
+        """Have chunks fetched when there is nothing better to do."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ChunkPlan:
     """Chunks of one file's extent that will be read soon."""
 
     place: Place
@@ -33,24 +55,77 @@ class Plan:
     chunks: range
 
 
+@dataclass(frozen=True, slots=True)
+class FilePlan:
+    """Positions of an epoch whose files will be read soon, if they are files."""
+
+    scan: Scan
+    epoch: int
+    positions: range
+
+
 class Lookahead:
-    """One window for each file that was read lately. Forgetting it all costs time and no byte."""
+    """Windows of the files and scans that were read lately.
 
-    def __init__(self, layouts: Layouts, prefetch: Callable[[Sequence[Want]], None]) -> None:
-        """Send what the windows ask for to *prefetch*, from the task that runs `run`."""
+    Forgetting it all costs time and no byte.
+    """
+
+    def __init__(self, mounted: MountedSnapshots, layouts: Layouts, chunks: Chunks) -> None:
+        """Have *chunks* fetch what the windows ask for, from the task that runs `run`."""
+        self._mounted = mounted
         self._layouts = layouts
-        self._prefetch = prefetch
+        self._chunks = chunks
         self._windows: OrderedDict[Place, ReadaheadWindow] = OrderedDict()
-        self._plans, self._incoming = trio.open_memory_channel[Plan](PLANS_QUEUED)
+        self._scans = Scans()
+        self._allowance = Allowance()
+        self._plans, self._incoming = trio.open_memory_channel[ChunkPlan | FilePlan](PLANS_QUEUED)
 
-    def note(self, place: Place, extents: Sequence[PlacedExtent], request: ReadRequest) -> None:
-        """Learn of a read. Only files that are one object of several chunks are looked ahead on."""
-        if len(extents) != 1 or extents[0].object.chunk_count < 2:
+    def note(
+        self, place: Place, extents: Sequence[PlacedExtent], request: ReadRequest, *, missed: bool
+    ) -> None:
+        """Learn of a read; *missed* says that its bytes were not here."""
+        if not extents:
             return
         extent = extents[0]
-        ahead = self._window(place, extent).advance(extent.offset + request.offset, request.size)
-        if ahead and self._plans.statistics().current_buffer_used < PLANS_QUEUED:
-            self._plans.send_nowait(Plan(place, extent, ahead))
+        if extent.length > extent.object.chunk_size:
+            self._note_range(place, extent, request)
+        if request.offset == 0 and extent.length <= LARGEST_NEIGHBOUR:
+            self._note_file(place, extent.length, missed=missed)
+
+    def _note_range(self, place: Place, extent: PlacedExtent, request: ReadRequest) -> None:
+        window = self._window(place, extent)
+        ahead = window.advance(extent.offset + request.offset, request.size)
+        if ahead:
+            self._queue(ChunkPlan(place, extent, ahead))
+
+    def _note_file(self, place: Place, size: int, *, missed: bool) -> None:
+        self._allowance.note(place, size)
+        scan = self._scans.find(place)
+        if scan is None:
+            scan = self._scans.begin(place, size, proven=self._leads(place))
+        if missed:
+            scan.missed()
+        ahead = scan.advance(place[1], size)
+        if ahead:
+            self._queue(FilePlan(scan, place[0], ahead))
+
+    def _leads(self, place: Place) -> bool:
+        """Say whether a file is the first of its directory, where whoever listed it begins."""
+        epoch, position = place
+        tree = self._mounted.tree_nowait(epoch)
+        if tree is None:
+            return False
+        try:
+            file, before = tree.inode_nowait(position), tree.inode_nowait(position - 1)
+        except HeadraceError:  # a damaged neighbour is no business of this file's reader
+            return False
+        if file is None or before is None:
+            return False
+        return before.kind is not Kind.FILE or before.parent != file.parent
+
+    def _queue(self, plan: ChunkPlan | FilePlan) -> None:
+        if self._plans.statistics().current_buffer_used < PLANS_QUEUED:
+            self._plans.send_nowait(plan)
 
     async def run(self) -> None:
         """Turn plans into prefetches for ever.
@@ -59,20 +134,90 @@ class Lookahead:
         """
         async for plan in self._incoming:
             try:
-                self._prefetch(
-                    [
-                        await self._layouts.want(*plan.place, plan.extent, each)
-                        for each in plan.chunks
-                    ]
-                )
+                if isinstance(plan, ChunkPlan):
+                    await self._fetch_chunks(plan)
+                else:
+                    await self._fetch_files(plan)
             except HeadraceError:
                 continue
+
+    async def _fetch_chunks(self, plan: ChunkPlan) -> None:
+        """Ask for each chunk by itself, so that they come side by side.
+
+        As one range they come at the speed of one connection: by a model with 30 ms to the first
+        byte and 80 MB/s each, 150 MB take 0.56 s joined and 0.35 s apart.
+        """
+        for index in plan.chunks:
+            if not self._chunks.readable(plan.extent.object.chunk_id(index)):
+                want = await self._layouts.want(*plan.place, plan.extent, index)
+                self._chunks.prefetch_nowait([want])
+
+    async def _fetch_files(self, plan: FilePlan) -> None:
+        """Ask for what is not here of the files.
+
+        A scan to which nothing is missing rests, if that was looked for in several places: one
+        chunk of a pack, which the first of its files brought, has the next ones as well.
+        """
+        tree = await self._mounted.tree(plan.epoch)
+        batch: dict[ChunkId, Want] = {}
+        seen: set[ChunkId] = set()
+        warm = True
+        stop = min(plan.positions.stop, tree.superblock.inode_count + 1)
+        for position in range(plan.positions.start, stop):
+            inode = tree.inode_nowait(position) or await tree.inode(position)
+            if not is_neighbour(inode):
+                continue
+            place = plan.epoch, position
+            pieces = list(file_spans(await self._extents(place), 0, inode.size))
+            seen.update(piece.span.chunk for piece in pieces)
+            missing = [each for each in pieces if not self._chunks.readable(each.span.chunk)]
+            if missing:
+                warm = False
+                if not self._allowance.take(place, inode.size):
+                    break
+                await self._add(batch, place, missing)
+        self._send(batch)
+        plan.scan.warm = warm and (len(seen) >= CHUNKS_SEEN or len(plan.positions) == WIDTH_LIMIT)
+
+    async def _add(
+        self, batch: dict[ChunkId, Want], place: Place, pieces: Sequence[ExtentSpan]
+    ) -> None:
+        """Add the chunks of *pieces* to a batch, and send it when it is worth that."""
+        for piece in pieces:
+            if piece.span.chunk not in batch:
+                want = await self._layouts.want(*place, piece.extent, piece.index)
+                batch[piece.span.chunk] = want
+        if is_full(batch):
+            self._send(batch)
+
+    async def _extents(self, place: Place) -> Sequence[PlacedExtent]:
+        return self._layouts.extents_nowait(*place) or await self._layouts.extents(*place)
+
+    def _send(self, batch: dict[ChunkId, Want]) -> None:
+        """Ask for a batch and begin the next."""
+        if batch:
+            self._chunks.prefetch_nowait(list(batch.values()))
+            batch.clear()
 
     def _window(self, place: Place, extent: PlacedExtent) -> ReadaheadWindow:
         window = self._windows.pop(place, None)
         if window is None:
-            window = ReadaheadWindow(extent.object.chunk_size, extent.object.chunk_count)
+            stop = -(-(extent.offset + extent.length) // extent.object.chunk_size)
+            window = ReadaheadWindow(extent.object.chunk_size, stop)
             if len(self._windows) >= FILES_WATCHED:
                 self._windows.popitem(last=False)
         self._windows[place] = window
         return window
+
+
+def is_neighbour(inode: Inode) -> bool:
+    """Say whether an inode is fetched when those before it are read."""
+    return inode.kind is Kind.FILE and 0 < inode.size <= LARGEST_NEIGHBOUR
+
+
+def is_full(batch: Mapping[ChunkId, Want]) -> bool:
+    """Say whether a batch is worth sending."""
+    if len(batch) >= BATCH_COUNT:
+        return True
+    spans = (want.ref.chunk_range(want.index) for want in batch.values())
+    return sum(stop - start for start, stop in spans) >= BATCH_SIZE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cachesvc.chunk import ObjectRef
 from cachesvc.client import CacheClient
 from vfs.errors import ManifestForeignError
-from vfs.manifest.tree import Tree
+from vfs.manifest.tree import ByteSource, Tree
 from vfs.serving.extent import REPOSITORY
 from vfs.snapshots.repository import StoredSnapshot, key_of
 
@@ -18,10 +18,9 @@ class CachedManifest:
 
     def __init__(self, client: CacheClient, root: str, snapshot: StoredSnapshot) -> None:
         """Read *snapshot*'s manifest from the client's repository, whose root is *root*."""
-        key, size = key_of(snapshot.snapshot_id), snapshot.manifest_size
         self._client = client
-        self._size = size
-        self._ref = ObjectRef(root, key, size, None, MANIFEST_CHUNK_SIZE)
+        self._size = snapshot.manifest_size
+        self._ref = manifest_ref(root, snapshot)
 
     async def read(self, start: int, stop: int) -> bytes:
         """Return the bytes `[start, stop)`, fewer only where the manifest ends."""
@@ -39,14 +38,28 @@ class CachedManifest:
         return await self._client.reread(REPOSITORY, self._ref, start, stop, bad)
 
 
+def manifest_ref(root: str, snapshot: StoredSnapshot) -> ObjectRef:
+    """Return the object that *snapshot*'s manifest is, in the repository whose root is *root*."""
+    key = key_of(snapshot.snapshot_id)
+    return ObjectRef(root, key, snapshot.manifest_size, None, MANIFEST_CHUNK_SIZE)
+
+
 async def open_cached(
     client: CacheClient, source: str, repository: str, snapshot: StoredSnapshot
 ) -> Tree:
-    """Open *snapshot* by way of the cache, its id checked; *source* and *repository* are roots.
+    """Open *snapshot* by way of the cache; *source* and *repository* are roots."""
+    manifest = CachedManifest(client, repository, snapshot)
+    return await open_tree(manifest, source, repository, snapshot)
+
+
+async def open_tree(
+    manifest: ByteSource, source: str, repository: str, snapshot: StoredSnapshot
+) -> Tree:
+    """Open *snapshot*, whose bytes *manifest* has, its id checked.
 
     Raises ManifestForeignError for a snapshot of another source: its keys mean other objects.
     """
-    tree = await Tree.open(CachedManifest(client, repository, snapshot), snapshot.snapshot_id)
+    tree = await Tree.open(manifest, snapshot.snapshot_id)
     if tree.superblock.source != source:
         raise ManifestForeignError(
             f"snapshot {snapshot.snapshot_id} in {repository} is of {tree.superblock.source}: "

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 SLACK = 8 << 20
 """Bytes by which a read in order may stray: the kernel has several in flight."""
-WINDOW_LIMIT = 8
-"""Chunks: 32 MiB keep a dozen 80 MB/s connections busy for a 30 ms round trip."""
+STEP = 1 << 20
+"""Bytes by which a read may follow the one before as if in order, until more of them did."""
+WINDOW_LIMIT = 16
+"""Chunks: all that prefetch may have on its way. With 30 ms to the first byte and 80 MB/s on each
+connection 16 ranges of 4 MiB side by side bring 800 MB/s, 8 bring 400."""
 
 
 class ReadaheadWindow:
-    """What to fetch ahead for one file. The first read asks for nothing; a seek starts all over."""
+    """What to fetch ahead for one file.
+
+    Reading that begins with the file goes on, mostly: one chunk is asked for at once. Elsewhere the
+    first read asks for nothing, and so does a seek, which starts all over.
+    """
 
     def __init__(self, chunk_size: int, chunk_count: int) -> None:
         """Watch a file that is `chunk_count` chunks of `chunk_size` bytes."""
@@ -22,17 +29,22 @@ class ReadaheadWindow:
     def advance(self, offset: int, length: int) -> range:
         """Note a read of `[offset, offset + length)`; return the chunks to ask for now."""
         stop = offset + length
-        if self._end is None or abs(offset - self._end) > SLACK:
-            self._end, self._width, self._planned = stop, 0, 0
-            return range(0)
-        crossed = self._following(stop) > self._following(self._end)
-        if crossed or not self._width:
-            self._width = min(max(1, 2 * self._width), WINDOW_LIMIT)
-        self._end = max(self._end, stop)
+        if self._end is None or not self._goes_on(offset, self._end):
+            self._end, self._width, self._planned = stop, int(offset == 0), 0
+        else:
+            crossed = self._following(stop) > self._following(self._end)
+            if crossed or not self._width:
+                self._width = min(max(1, 2 * self._width), WINDOW_LIMIT)
+            self._end = max(self._end, stop)
         following = self._following(self._end)
         start = max(following, self._planned)
         self._planned = max(start, min(following + self._width, self._chunk_count))
         return range(start, self._planned)
+
+    def _goes_on(self, offset: int, end: int) -> bool:
+        if self._width:
+            return abs(offset - end) <= SLACK
+        return 0 <= offset - end <= STEP
 
     def _following(self, stop: int) -> int:
         """Return the first chunk after the one in which a read that ends at *stop* ends."""

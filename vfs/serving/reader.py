@@ -43,21 +43,20 @@ class FileReader:
         if extents is None:
             return False
         pieces = list(file_spans(extents, request.offset, request.size))
-        with self._chunks.hits([piece.span for piece in pieces]) as views:
-            if views is None:
-                return False
-            reply(views)
-        self._tally.hits += 1
-        self._tally.hit_bytes += size_of(pieces)
-        self._lookahead.note(place, extents, request)
+        if not self._replied(pieces, reply):
+            return False
+        self._lookahead.note(place, extents, request, missed=False)
         return True
 
     async def read(self, node: int, request: ReadRequest, reply: Reply) -> None:
         """Have the cache fetch what is missing, then reply."""
         place = epoch_of(node), position_of(node)
         extents = await self._layouts.extents(*place)
-        self._lookahead.note(place, extents, request)
         pieces = list(file_spans(extents, request.offset, request.size))
+        if self._replied(pieces, reply):  # all that was missing was where the file lies
+            self._lookahead.note(place, extents, request, missed=False)
+            return
+        self._lookahead.note(place, extents, request, missed=True)
         wants = [await self._layouts.want(*place, each.extent, each.index) for each in pieces]
         for _ in range(ATTEMPTS):
             loaned = await self._chunks.fill(wants)
@@ -71,6 +70,16 @@ class FileReader:
             f"{pieces[0].extent.object.key}: its chunks leave the cache before they are read; "
             "give the cache more room with --cache-size"
         )
+
+    def _replied(self, pieces: Sequence[ExtentSpan], reply: Reply) -> bool:
+        """Reply if all *pieces* are here."""
+        with self._chunks.hits([piece.span for piece in pieces]) as views:
+            if views is None:
+                return False
+            reply(views)
+        self._tally.hits += 1
+        self._tally.hit_bytes += size_of(pieces)
+        return True
 
     @contextmanager
     def _buffers(

@@ -22,12 +22,16 @@ from cachesvc.errors import ObjectMissingError, UsageError
 from cachesvc.objectstore.protocol import ObjectStore
 from vfs.errors import ManifestError, SourceEmptyError, SourceNamesError
 from vfs.manifest.builder import ManifestBuilder, SnapshotInfo, Written
+from vfs.manifest.packing import Packing
+from vfs.manifest.tree import Tree
 from vfs.snapshots.dataset import DEFAULT_REF, DEFAULT_REPOSITORY, Dataset, opened
 from vfs.snapshots.hashing import chunk_hashes
 from vfs.snapshots.listing import Listed, ListedKind, Listing
 from vfs.snapshots.locallisting import LocalListing
 from vfs.snapshots.names import Skipped
 from vfs.snapshots.objectlisting import ObjectListing
+from vfs.snapshots.packplan import PackOptions
+from vfs.snapshots.packs import Packer
 from vfs.snapshots.refs import Ref, StoredRef, check_ref_name, new_ref
 from vfs.snapshots.repository import Repository, StoredSnapshot
 from vfs.snapshots.spool import Spool, scratch_space, temporary_path
@@ -41,6 +45,7 @@ class Step(StrEnum):
     LIST = "listing"
     HASH = "hashing"
     SORT = "sorting"
+    PACK = "packing"
     WRITE = "writing the manifest"
     UPLOAD = "uploading the manifest"
 
@@ -53,18 +58,34 @@ class Progress(Protocol):
         ...
 
     def advance(self, amount: int) -> None:
-        """Say that *amount* more of the step is done: bytes when hashing, else entries."""
+        """Say that *amount* more is done: bytes when hashing or packing, else entries."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PublishOptions:
-    """What to publish as. With `strict`, names that cannot be shown are an error."""
+    """What to publish as. With `strict`, names that cannot be shown are an error.
+
+    Without `packing` every file is read where it lies in the source.
+    """
 
     ref: str = DEFAULT_REF
     message: str = ""
     hashed: bool = False
     strict: bool = False
+    packing: PackOptions | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """How many of a snapshot's files lie in packs, and what was packed for it."""
+
+    file_count: int
+    files_packed: int
+    packs_made: int
+
+
+NOT_PACKED = Packed(0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +103,7 @@ class Published:
     written: Written
     skipped: Skipped
     listing_seconds: float
+    packed: Packed = NOT_PACKED
 
 
 async def publish(dataset: Dataset, options: PublishOptions, progress: Progress) -> Published:
@@ -119,8 +141,10 @@ class Publication:
         with scratch_space(), closing(Spool()) as spool, temporary_path() as manifest:
             listing_seconds = await self._list(spool)
             builder = await self._build(spool)
-            written = await self._write(builder, manifest, base)
-            unmoved = await self._unmoved(written, base)
+            before = await self._base_tree(base)
+            packing, packed = await self._pack(builder, before)
+            written = await self._write(builder, packing, manifest, base)
+            unmoved = base and self._unmoved(written, before, packed, base.ref)
             ref = unmoved or await self._name(written, manifest, base)
         return Published(
             snapshot_id=ref.snapshot_id,
@@ -130,6 +154,7 @@ class Publication:
             written=written,
             skipped=self._listing.skipped,
             listing_seconds=listing_seconds,
+            packed=packed,
         )
 
     async def _list(self, spool: Spool) -> float:
@@ -168,7 +193,37 @@ class Publication:
         if lines and self._options.strict:
             raise SourceNamesError(f"not everything can be shown: {'; '.join(lines)}")
 
-    async def _write(self, builder: ManifestBuilder, path: Path, base: StoredRef | None) -> Written:
+    async def _base_tree(self, base: StoredRef | None) -> Tree | None:
+        """Return the snapshot that this run builds on, None where there is nothing to build on."""
+        if base is None:
+            return None
+        found = StoredSnapshot(base.ref.snapshot_id, base.ref.manifest_size)
+        try:
+            tree = await self._repository.open_found(found)
+        except (ManifestError, ObjectMissingError) as exc:
+            log.warning("%s cannot be compared with: %s", base.ref.account, exc)
+            return None
+        return tree if tree.superblock.source == self._store.root else None
+
+    async def _pack(
+        self, builder: ManifestBuilder, before: Tree | None
+    ) -> tuple[Packing | None, Packed]:
+        if self._options.packing is None:
+            return None, NOT_PACKED
+        self._progress.begin(Step.PACK, None)
+        packer = Packer(
+            self._store, self._repository, self._options.packing, self._progress.advance
+        )
+        packing = await packer.run(builder, before)
+        return packing, Packed(packing.file_count, packer.files_packed, packer.packs_made)
+
+    async def _write(
+        self,
+        builder: ManifestBuilder,
+        packing: Packing | None,
+        path: Path,
+        base: StoredRef | None,
+    ) -> Written:
         self._progress.begin(Step.WRITE, None)
         info = SnapshotInfo(
             source=self._store.root,
@@ -177,20 +232,14 @@ class Publication:
             created_ns=time.time_ns(),
             hashed=self._options.hashed,
         )
-        return await anyio.to_thread.run_sync(builder.write, path, info)
+        return await anyio.to_thread.run_sync(builder.write, path, info, packing)
 
-    async def _unmoved(self, written: Written, base: StoredRef | None) -> Ref | None:
-        """Return the ref if it names this very content of this very source already."""
-        if base is None:
+    @staticmethod
+    def _unmoved(written: Written, before: Tree | None, packed: Packed, ref: Ref) -> Ref | None:
+        """Return the ref if it names this very content already, and nothing was packed anew."""
+        if before is None or packed.packs_made:
             return None
-        found = StoredSnapshot(base.ref.snapshot_id, base.ref.manifest_size)
-        try:
-            current = (await self._repository.open_found(found)).superblock
-        except (ManifestError, ObjectMissingError) as exc:
-            log.warning("%s cannot be compared with: %s", base.ref.account, exc)
-            return None
-        same = (current.source, current.root_digest) == (self._store.root, written.root_digest)
-        return base.ref if same else None
+        return ref if before.superblock.root_digest == written.root_digest else None
 
     async def _name(self, written: Written, path: Path, base: StoredRef | None) -> Ref:
         self._progress.begin(Step.UPLOAD, None)

@@ -2,6 +2,7 @@
 
 refs/<name>        which snapshot a name means now (see `refs`)
 snapshots/<id>     one manifest, immutable
+packs/<id>         small files laid end to end, named by what is in it
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from vfs.snapshots.refs import REF_NAME, SNAPSHOT_ID, Ref, StoredRef, move_ref, 
 from vfs.snapshots.storesource import StoreSource
 
 SNAPSHOT_PREFIX = "snapshots/"
+PACK_PREFIX = "packs/"
 SHORTEST_PREFIX = 4
 
 
@@ -61,6 +63,19 @@ class Repository:
     async def add(self, snapshot: StoredSnapshot, manifest: Path) -> None:
         """Upload a manifest; nobody sees it before it is whole."""
         await self._store.put_file(key_of(snapshot.snapshot_id), manifest)
+
+    async def add_pack(self, pack_id: str, size: int, pack: Path) -> None:
+        """Upload a pack, unless it is there: another publisher may have got as far as that."""
+        key = pack_key(pack_id)
+        if not await self.has(key, size):
+            await self._store.put_file(key, pack)
+
+    async def has(self, key: str, size: int) -> bool:
+        """Say whether an object of that size is there."""
+        try:
+            return (await self._store.head(key)).size == size
+        except ObjectMissingError:
+            return False
 
     async def find(self, name: str) -> StoredSnapshot:
         """Return the snapshot that *name* means: a ref, a whole id, or the unique start of one."""
@@ -148,3 +163,8 @@ async def opened_repository(origin: Origin) -> AsyncIterator[Repository]:
 def key_of(snapshot_id: str) -> str:
     """Return where the snapshot's manifest lies in its repository."""
     return SNAPSHOT_PREFIX + snapshot_id
+
+
+def pack_key(pack_id: str) -> str:
+    """Return where a pack lies in its repository."""
+    return PACK_PREFIX + pack_id

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from bench.synthetic import SyntheticListing, listed, path_of
+from bench.synthetic import SyntheticListing, flat_path_of, listed, path_of
 from vfs.snapshots.listing import Listed
 from vfs.snapshots.names import KeyPaths, SkipReason
 
@@ -26,6 +26,12 @@ def test_a_files_version_is_the_md5_of_its_content_which_is_its_path() -> None:
     entry = listed(7)
     assert entry.size == len(entry.path)
     assert entry.version == hashlib.md5(entry.path, usedforsecurity=False).hexdigest()
+
+
+def test_a_flat_listing_has_all_files_in_one_directory_in_order() -> None:
+    paths = [listed(number, flat_path_of).path for number in (0, 9, 10, 999_999)]
+    assert paths == sorted(paths)
+    assert {path.rpartition(b"/")[0] for path in paths} == {b"flat"}
 
 
 async def _batches(file_count: int) -> list[Sequence[Listed]]:

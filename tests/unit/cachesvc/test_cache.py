@@ -25,9 +25,11 @@ from cachesvc.fill.cache import MAX_RANGE_SIZE, ChunkCache, RangeSource, Wanted,
 from cachesvc.fill.committer import Committer
 from cachesvc.fill.gate import FetchGate
 from cachesvc.fill.lease import Leases
+from cachesvc.fill.plans import Plans
 from cachesvc.fill.residents import Residents
 from cachesvc.metrics import Metrics
 from cachesvc.store.eviction import EvictionPolicy
+from cachesvc.store.nextuse import NextUsePolicy
 from cachesvc.store.slab import Data
 from tests.fakes.flaky_store import FlakyStore
 from tests.fakes.memory_store import MemoryStore
@@ -109,7 +111,8 @@ async def harness(table: MemoryTable | None = None, capacity: int = MIB) -> Asyn
     metrics = Metrics()
 
     def residents() -> Residents:
-        return Residents(EvictionPolicy(capacity, 10_000), Leases(capacity // 4, 10), capacity)
+        policy = NextUsePolicy(EvictionPolicy(capacity, 10_000), Plans(0))
+        return Residents(policy, Leases(capacity // 4, 10), capacity)
 
     store = MemoryStore()
     await store.put("key", CONTENT)
@@ -430,5 +433,29 @@ def test_whatever_is_asked_and_fails_bytes_are_right(
             async with anyio.create_task_group() as tasks:
                 for indices in requests:
                     tasks.start_soon(fill, indices)
+
+    anyio.run(play, backend="trio")
+
+
+def test_a_chunk_that_gc_evicts_and_a_reader_fetches_at_once_stays() -> None:
+    """It is deleted first and put afterwards, though both wait for the same batch."""
+
+    async def play() -> None:
+        async with harness() as h:
+            await h.fill([0, 2])
+            evicted = [h.ref.chunk_id(index) for index in (0, 2)]
+            h.committer.touch(evicted)
+            release = threading.Event()
+            h.table.before_put = partial(wait_for, release)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(h.fill, [4])
+                await until(lambda: h.committer._current is not None)
+                tasks.start_soon(h.committer.shrink, 0)
+                await until(lambda: not any(each in h.committer.residents for each in evicted))
+                tasks.start_soon(h.fill, [0])
+                await until(lambda: len(h.committer._puts) == 1)
+                release.set()
+            assert h.stored() == {0: piece(0), 4: piece(4)}
+            assert [each in h.committer.residents for each in evicted] == [True, False]
 
     anyio.run(play, backend="trio")

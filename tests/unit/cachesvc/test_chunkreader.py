@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -228,6 +229,79 @@ def test_threads_of_one_process_may_read_at_the_same_time(
     spans = [span_of(str(number % 20), 200_000) for number in range(200)]
     found = reader.call(read_in_threads, spans)
     assert found == [bytes_of(str(number % 20), 200_000) for number in range(200)]
+
+
+def read_beside_another(reader: ChunkReader, directory: Path, span: Span) -> list[bytes]:
+    """Read by a second reader of the same process, by both, and by the first alone."""
+    found = []
+    second = ChunkReader(directory)
+    for each in (second, reader):
+        with each.hits([span]) as views:
+            found.append(b"".join(views or ()))
+    for _ in range(2):
+        second.close()
+    with reader.hits([span]) as views:
+        found.append(b"".join(views or ()))
+    return found
+
+
+def test_readers_of_one_process_share_what_is_open(
+    config: CacheConfig, store: ChunkStore, reader: ReaderProcess
+) -> None:
+    store.put([new_chunk("a", 5000)])
+    found = reader.call(read_beside_another, config.directory, span_of("a", 5000))
+    assert found == [bytes_of("a", 5000)] * 3
+
+
+def read_across_a_fork(reader: ChunkReader, directory: Path, span: Span) -> list[bytes]:
+    """Read in a child by a reader of its own, and then in the parent by the old one."""
+    ours, theirs = os.pipe()
+    if os.fork() == 0:
+        with ChunkReader(directory).hits([span]) as views:
+            os.write(theirs, b"".join(views or ()))
+        os._exit(0)
+    os.close(theirs)
+    os.wait()
+    with open(ours, "rb") as pipe, reader.hits([span]) as views:
+        return [pipe.read(), b"".join(views or ())]
+
+
+def test_a_child_opens_its_own_and_the_parent_reads_on(
+    config: CacheConfig, store: ChunkStore, reader: ReaderProcess
+) -> None:
+    store.put([new_chunk("a", 5000)])
+    found = reader.call(read_across_a_fork, config.directory, span_of("a", 5000))
+    assert found == [bytes_of("a", 5000)] * 2
+
+
+def hold_across_a_fork(reader: ChunkReader, span: Span) -> tuple[bytes, bytes]:
+    """Fork while another thread reads in a block for longer than a fork waits."""
+    entered, forked = Event(), Event()
+
+    def hold() -> bytes:
+        with reader.hits([span]) as views:
+            entered.set()
+            forked.wait(10)
+            return b"".join(views or ())
+
+    with ThreadPoolExecutor(1) as threads:
+        held = threads.submit(hold)
+        entered.wait(10)
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+        forked.set()
+        first = held.result()
+    with reader.hits([span]) as views:
+        return first, b"".join(views or ())
+
+
+def test_a_block_that_is_open_at_a_fork_keeps_its_bytes(
+    store: ChunkStore, reader: ReaderProcess
+) -> None:
+    store.put([new_chunk("a", 5000)])
+    found = reader.call(hold_across_a_fork, span_of("a", 5000))
+    assert found == (bytes_of("a", 5000), bytes_of("a", 5000))
 
 
 def test_there_is_nothing_to_read_before_the_service_ran(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from cachesvc.chunk import ChunkId
 from cachesvc.fill.lease import Leases
+from cachesvc.fill.plans import Plans
 from cachesvc.fill.residents import FULL_SECONDS, Residents
 from cachesvc.store.eviction import EvictionPolicy
+from cachesvc.store.nextuse import NextUsePolicy
 
 CAPACITY = 1000
 LEASE_SECONDS = 10.0
@@ -16,9 +18,8 @@ def chunk(number: int) -> ChunkId:
 
 
 def filled(count: int, size: int = 10, now: float = 0.0) -> Residents:
-    residents = Residents(
-        EvictionPolicy(CAPACITY, 200), Leases(CAPACITY // 4, LEASE_SECONDS), CAPACITY
-    )
+    policy = NextUsePolicy(EvictionPolicy(CAPACITY, 200), Plans(0))
+    residents = Residents(policy, Leases(CAPACITY // 4, LEASE_SECONDS), CAPACITY)
     for number in range(count):
         residents.admit(chunk(number), size, now)
     return residents

@@ -11,35 +11,45 @@ from hypothesis import strategies as st
 
 from cachesvc.errors import CacheServiceError, ObjectChangedError
 from cachesvc.wire import (
+    Announce,
     Ask,
     Attach,
     Carried,
+    Chunks,
     Failed,
     Fill,
     Filled,
     FrameBuffer,
     Hello,
     Message,
+    Plan,
     Prefetch,
+    Progress,
     ProtocolError,
     Reject,
     Told,
     Touch,
     Welcome,
+    Withdraw,
     decode,
     encode,
     error_of,
     failure_of,
 )
 
-FILL = Fill(7, 0, "a/\udcff", 10, None, 4096, [0, 2], [2**64 - 1, None], carry=False)
+CHUNKS = Chunks(0, "a/\udcff", 10, None, 4096, [0, 2], [2**64 - 1, None])
+FILL = Fill(7, CHUNKS, carry=False)
 MESSAGES: list[Message] = [
     Hello(1),
     Welcome(1, b"generation", "/cache", 42),
     Attach(0, {"url": "file:///x", "options": {}}, 60.0),
     FILL,
-    Prefetch(0, "key", 10, "etag", 4096, [0], []),
-    Reject(8, 0, "key", 10, None, 4096, [1], []),
+    Prefetch(Chunks(0, "key", 10, "etag", 4096, [0], [])),
+    Reject(8, CHUNKS),
+    Plan(1, 1 << 30, 0),
+    Announce(1, b"x" * 24, b"packed", is_last=False),
+    Withdraw(),
+    Progress(1, 2, 3, 4, 5, "filling", ["StoreError", "text"]),
     Touch([b"x" * 24]),
     Ask(1, "stats"),
     Carried(7, 2, b"bytes"),
@@ -79,7 +89,8 @@ def test_any_bytes_are_a_message_or_an_error(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [[], ["x"], [99], [1], [1, "x"], [1, 1, 1], [4, *FILL[:-1]], {"a": 1}, 7]
+    "fields",
+    [[], ["x"], [99], [1], [1, "x"], [1, 1, 1], [4, *FILL[:-1]], [5, 7], [5, [1]], {"a": 1}, 7],
 )
 def test_what_is_no_message_is_refused(fields: object) -> None:
     with pytest.raises(ProtocolError):

@@ -141,3 +141,17 @@ def test_at_the_end_whoever_waits_is_let_go() -> None:
             await waiting
 
     play(scenario)
+
+
+def test_an_answer_to_newer_credentials_ends_those_to_older_ones() -> None:
+    async def scenario(kept: Answers, resolver: FakeResolver, _clock: Clock) -> None:
+        other = {**QUESTION, "identity": "other"}
+        await kept.get(QUESTION)
+        await kept.get(other)
+        await kept.get_anew({**QUESTION, "snapshot_id": "a" * 40})
+        await kept.get(other)
+        assert len(resolver.questions) == 3
+        await kept.get(QUESTION)
+        assert len(resolver.questions) == 4
+
+    play(scenario)

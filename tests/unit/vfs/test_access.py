@@ -7,9 +7,12 @@ from collections.abc import Mapping
 import pytest
 
 from cachesvc.errors import AccessDeniedError, HeadraceError, ObjectChangedError, ObjectMissingError
-from tests.fakes.manifests import Directory, File, Node, Symlink, asked, manifest_of
+from tests.fakes.manifests import Directory, File, Node, Symlink, asked, manifest_of, written
 from tests.fakes.memory_store import MemoryStore
 from vfs.errors import SourceUnreadableError
+from vfs.manifest.builder import ManifestBuilder
+from vfs.manifest.inode import Extent
+from vfs.manifest.stored import Place
 from vfs.manifest.tree import Tree
 from vfs.snapshots.access import FILES_TRIED, PAGES_LOOKED_AT, check_source
 
@@ -33,12 +36,16 @@ class AnsweringStore(MemoryStore):
 
 def tried(nodes: Mapping[bytes, Node], answers: Mapping[str, HeadraceError | None]) -> list[str]:
     """Check a source and return which keys were asked for."""
+    return tried_in(manifest_of(nodes), answers)
+
+
+def tried_in(manifest: bytes, answers: Mapping[str, HeadraceError | None]) -> list[str]:
     store = AnsweringStore(answers)
 
     async def question(tree: Tree) -> None:
         await check_source(store, tree)
 
-    asked(manifest_of(nodes), question)
+    asked(manifest, question)
     assert all((start, stop) == (0, 1) for _, start, stop in store.asked)
     return [key for key, _, _ in store.asked]
 
@@ -80,3 +87,21 @@ def test_a_file_that_is_not_found_soon_is_no_leave() -> None:
     deep = b"/".join([b"d"] * (PAGES_LOOKED_AT + 1))
     with pytest.raises(SourceUnreadableError, match="no file to try"):
         tried({deep + b"/file": File(1)}, {})
+
+
+def packed_in(place: Place) -> bytes:
+    """Return a manifest of one file, a run of an object."""
+    builder = ManifestBuilder()
+    number = builder.add_object(place, "shard.tar", 100, "v1")
+    builder.add_packed_file(b"member", 7, 0o644, [Extent(number, 10, 20)])
+    return written(builder)[1]
+
+
+def test_of_files_in_an_object_of_the_source_that_object_is_read() -> None:
+    assert tried_in(packed_in(Place.SOURCE), {"shard.tar": None}) == ["shard.tar"]
+    with pytest.raises(AccessDeniedError):
+        tried_in(packed_in(Place.SOURCE), {"shard.tar": AccessDeniedError("no")})
+
+
+def test_what_was_packed_into_the_repository_is_not_the_sources() -> None:
+    assert tried_in(packed_in(Place.REPOSITORY), {}) == []

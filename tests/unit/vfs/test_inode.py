@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from vfs.errors import InvalidNameError, ManifestDamagedError
 from vfs.manifest.inode import (
+    PACKED_BIT,
     PLACE,
     RECORD,
     RECORD_SIZE,
+    RUN,
     Extent,
     Form,
     Inode,
@@ -18,9 +20,9 @@ from vfs.manifest.inode import (
     check_name,
     decode_inode,
     encode_directory,
-    encode_extents,
     encode_file,
     encode_symlink,
+    packed_entry,
     tag_of,
 )
 
@@ -99,23 +101,34 @@ def test_a_directory_knows_its_children_and_what_lies_below() -> None:
     assert (inode.files_below, inode.bytes_below) == (4, 40)
 
 
-@given(st.lists(st.builds(Extent, *[st.integers(0, 1 << 30)] * 3), max_size=5))
-def test_extents_survive_the_round_trip(extents: list[Extent]) -> None:
-    inode = decoded(encode_extents(b"f", 5, 0o644, extents))
-    assert inode.extents == tuple(extents)
-    assert inode.size == sum(extent.length for extent in extents)
+@given(VERSIONS, st.sampled_from([b"", bytes(16)]), st.integers(0, (1 << 32) - 1))
+def test_a_packed_file_survives_the_round_trip(
+    version: str | None, hashes_digest: bytes, number: int
+) -> None:
+    entry = encode_file(b"f", 9, 77, 0o640, version, hashes_digest)
+    inode = decoded(bytes(packed_entry(entry, RUN.pack(number, 1 << 40))))
+    assert inode.extent == Extent(number, 1 << 40, 9)
+    assert (inode.name, inode.version, inode.hashed) == (b"f", version, bool(hashes_digest))
 
 
-def test_a_file_in_place_has_no_extents() -> None:
-    assert decoded(encode_file(b"f", 1, 77, 0o640, None)).extents is None
+@given(VERSIONS, st.sampled_from([b"", bytes(16)]), st.integers(0, 9), st.integers(0, 9))
+def test_where_a_file_is_packed_is_no_part_of_its_identity(
+    version: str | None, hashes_digest: bytes, number: int, offset: int
+) -> None:
+    entry = encode_file(b"f", 9, 77, 0o640, version, hashes_digest)
+    packed = decoded(bytes(packed_entry(entry, RUN.pack(number, offset))))
+    assert packed.identity == decoded(entry).identity
 
 
-def test_extents_that_do_not_add_up_to_the_size_are_refused() -> None:
-    entry = bytearray(encode_extents(b"f", 5, 0o644, [Extent(0, 0, 10)]))
-    entry[32] = 11
-    inode = decoded(bytes(entry))
-    with pytest.raises(ManifestDamagedError, match="add up"):
-        _ = inode.extents
+def test_a_file_in_place_has_no_extent() -> None:
+    assert decoded(encode_file(b"f", 1, 77, 0o640, None)).extent is None
+
+
+def test_a_packed_file_without_a_whole_run_is_refused() -> None:
+    entry = bytearray(encode_file(b"f", 1, 77, 0o640, None))
+    entry[RECORD_SIZE - 1] |= PACKED_BIT
+    with pytest.raises(ManifestDamagedError, match="torn"):
+        decoded(bytes(entry))
 
 
 @pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"/", b"a\0", b"\0"], ids=repr)
@@ -149,7 +162,7 @@ def test_more_subdirectories_than_children_are_refused() -> None:
         decoded(directory(child_count=1, subdirectory_count=2), first=10)
 
 
-@pytest.mark.parametrize("tag", [0, 4, 15, tag_of(Kind.FILE) | 0x70, tag_of(Kind.DIRECTORY) | 0x80])
+@pytest.mark.parametrize("tag", [0, 4, 15, tag_of(Kind.FILE) | 0x50, tag_of(Kind.DIRECTORY) | 0x80])
 def test_an_unknown_kind_is_refused(tag: int) -> None:
     entry = bytearray(encode_file(b"f", 1, 77, 0o640, None))
     entry[RECORD_SIZE - 1] = tag
@@ -177,7 +190,7 @@ def test_any_bytes_are_an_inode_or_refused(page: bytes, position: int) -> None:
     """Nothing but ManifestDamagedError comes out, whatever the record, and from lazy fields too."""
     try:
         inode = decode_inode(page, 0, position)
-        _ = inode.identity, inode.version, inode.extents, inode.target, inode.bytes_below
+        _ = inode.identity, inode.version, inode.extent, inode.target, inode.bytes_below
     except ManifestDamagedError:
         return
     assert RECORD.size == 64

@@ -9,8 +9,22 @@ MIB = 1 << 20
 CHUNK = 4 * MIB
 
 
-def test_the_first_read_asks_for_nothing() -> None:
-    assert not ReadaheadWindow(CHUNK, 100).advance(0, MIB)
+def test_the_first_read_asks_for_one_chunk_at_the_start_and_for_nothing_elsewhere() -> None:
+    assert ReadaheadWindow(CHUNK, 100).advance(0, MIB) == range(1, 2)
+    assert not ReadaheadWindow(CHUNK, 100).advance(MIB, MIB)
+
+
+@given(st.lists(st.integers(1, 1000), max_size=50))
+def test_random_reads_ask_for_nothing(places: list[int]) -> None:
+    """However near they are: only a read right behind the one before goes on."""
+    window = ReadaheadWindow(CHUNK, 10_000)
+    apart = 2 * MIB
+    last = 0
+    for place in places:
+        if place == last:
+            continue
+        last = place
+        assert not window.advance(place * apart, 128 << 10)
 
 
 def test_reading_in_order_doubles_the_window_up_to_its_limit() -> None:

@@ -113,6 +113,32 @@ def test_snapshot_reports_as_json(run: Run, source: Path) -> None:
     assert report["skipped"] == {"special_file": 1}
 
 
+def test_snapshot_says_what_it_packed_in_the_order_of_a_list(
+    run: Run, source: Path, tmp_path: Path
+) -> None:
+    for number in range(4):
+        (source / f"small{number}").write_bytes(b"%d" % number * 10)
+    (source / "larger").write_bytes(bytes(2048))
+    order = tmp_path / "order"
+    order.write_text("small2\nlarger\nsmall0\n")
+    words = ("snapshot", source, "--pack", "--pack-below", "1K", "--pack-order", order)
+    outcome = run(*words, "--json")
+    assert "4 files lie in packs, 4 of them in 1 new ones" in outcome.err
+    counts = {name: outcome.json[name] for name in ("packed_files", "newly_packed_files")}
+    assert counts == {"packed_files": 4, "newly_packed_files": 4}
+    (pack,) = (source / ".headrace" / "packs").iterdir()
+    assert pack.read_bytes() == b"2" * 10 + b"0" * 10 + b"1" * 10 + b"3" * 10
+    assert "nothing changed" in run(*words).err
+
+
+def test_diff_calls_nothing_changed_because_it_was_packed(run: Run, source: Path) -> None:
+    (source / "small").write_bytes(b"small")
+    (source / ".headrace").mkdir()  # else the first publication does, and the root's mtime changes
+    run("snapshot", source, "--ref", "plain")
+    run("snapshot", source, "--ref", "packed", "--pack")
+    assert run("diff", source, "plain", "packed").out == ""
+
+
 def test_snapshot_names_what_it_skipped(run: Run, source: Path) -> None:
     os.mkfifo(source / "fi\nfo")
     err = run("snapshot", source).err
@@ -247,6 +273,8 @@ def test_what_fails_is_one_line_and_exit_code_1(
         ("snapshot", "{source}", "--ref", "a/b"),
         ("snapshot", "{source}", "--message", "x" * 5000),
         ("snapshot", "{source}", "--repo", "{source}"),
+        ("snapshot", "{source}", "--pack", "--pack-below", "17M"),
+        ("snapshot", "{source}", "--pack", "--pack-order", "{source}/missing"),
         ("diff", "{source}", "main"),
         ("log", "{source}", "-n", "0"),
     ],

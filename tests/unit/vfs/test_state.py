@@ -87,11 +87,11 @@ def spec_of(directory: Path) -> MountSpec:
         uid=1,
         gid=2,
         deadline_seconds=1.5,
+        prefetch="train/**",
         environment={"AWS_SECRET_ACCESS_KEY": SECRET},
         identity="somebody",
         mode=0o440,
         no_exec=True,
-        prefetch="*.idx",
     )
 
 

@@ -88,6 +88,14 @@ def test_a_newer_format_is_refused_with_advice_to_upgrade(monkeypatch: pytest.Mo
         decode_superblock(data, None)
 
 
+def test_only_a_snapshot_with_packs_is_written_in_the_format_that_has_them() -> None:
+    """What an older headrace can read, it can still read."""
+    unpacked = replace(BLOCK, objects=TableRoot(0, 300, bytes(16)))
+    versions = [PREFIX.unpack_from(encode_superblock(block))[2] for block in (unpacked, BLOCK)]
+    assert versions == [1, 2]
+    assert decode_superblock(encode_superblock(unpacked), None) == unpacked
+
+
 def test_a_damaged_version_field_is_damage_and_not_a_newer_format() -> None:
     data = bytearray(encode_superblock(BLOCK))
     data[PREFIX.size - 20] ^= 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -20,6 +21,7 @@ from tests.fakes.manifests import (
 from vfs.errors import ManifestDamagedError, ManifestForeignError, StaleInodeError
 from vfs.manifest.builder import ManifestBuilder
 from vfs.manifest.inode import ROOT_POSITION, Extent, Inode
+from vfs.manifest.packing import Packing
 from vfs.manifest.stored import Place, StoredObject
 from vfs.manifest.tree import NotLoaded, Tree
 
@@ -228,24 +230,31 @@ def test_the_hashes_of_a_files_chunks_come_back_by_number() -> None:
 WITHIN = Extent(1, 4, 6)
 
 
+WHOLE = StoredObject(Place.SOURCE, "whole.bin", 100, None, 4096)
+PACK = StoredObject(Place.REPOSITORY, "packs/1", 10, "etag", 512)
+
+
 def packed_manifest(extent: Extent = WITHIN) -> bytes:
     builder = ManifestBuilder()
-    builder.add_object(Place.SOURCE, "whole.bin", 100, None)
-    builder.add_object(Place.REPOSITORY, "packs/1", 10, "etag", (7).to_bytes(8, "little"))
+    builder.add_file(b"small", 6, 7, 0o644, "v")
     builder.add_file(b"whole.bin", 100, 7, 0o644, "v", (5).to_bytes(8, "little"))
-    builder.add_packed_file(b"small", 7, 0o644, [extent])
-    return written(builder, INFO)[1]
+    packing = Packing()
+    packing.add_object(WHOLE)
+    packing.add_object(PACK, (7).to_bytes(8, "little"))
+    packing.place(2, extent)
+    return written(builder, INFO, packing)[1]
 
 
 def test_a_packed_file_leads_to_its_object_and_the_objects_hashes() -> None:
     async def question(tree: Tree) -> None:
         inode = await resolved(tree, b"small")
-        assert inode.extents == (WITHIN,)
-        stored = await tree.object_of(inode.extents[0])
-        assert stored == StoredObject(Place.REPOSITORY, "packs/1", 10, "etag", 1)
+        assert (inode.extent, inode.version) == (WITHIN, "v")
+        assert tree.object_of_nowait(WITHIN) is None
+        stored = await tree.object_of(WITHIN)
+        assert stored == tree.object_of_nowait(WITHIN) == replace(PACK, first_hash=1)
         assert await tree.object_hashes(stored, 0, 1) == [7]
         whole = await tree.object_of(Extent(0, 0, 100))
-        assert whole == StoredObject(Place.SOURCE, "whole.bin", 100, None)
+        assert whole == WHOLE
         assert await tree.object_hashes(whole, 0, 1) is None
 
     asked(packed_manifest(), question)

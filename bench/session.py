@@ -1,0 +1,162 @@
+"""Plays cells: each peer in turn, round by round, for as long as there is time."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from bench.commands import CommandFailedError
+from bench.latency import Shape
+from bench.measure import order_of_round
+from bench.passes import Watch
+from bench.peers import Offer, Peer, PeerFailedError, PeerUnavailableError
+from bench.readers import Readers
+from bench.results import Absence, Figure, PeerFacts, Results, Row
+from bench.site import Stored, stored
+from bench.workloads import Dataset
+
+Found = Mapping[tuple[str, Figure], float]
+"""What one round of one peer gave, by phase and figure."""
+OneRound = Callable[[Offer, Stored, int], Found]
+"""Plays one round; told what is mounted, where it lies, and the round's number."""
+FAILURES = (PeerFailedError, CommandFailedError, OSError, subprocess.SubprocessError)
+"""However a peer fails, the others go on."""
+ALL_CELLS = "all cells"
+
+
+@dataclass(frozen=True, slots=True)
+class Dose:
+    """How much of everything: which cells, how many rounds at most, how long."""
+
+    name: str
+    rounds: int
+    scale: float
+    """The part of each cell's files that is used."""
+    seconds: Mapping[str, float]
+    """How long each scenario may take, set-up included; each cell has one round at least."""
+    pass_seconds: float = 60.0
+    """How long one pass may take before the peer is left out of the cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Files to read, and over which network."""
+
+    scenario: str
+    name: str
+    dataset: Dataset
+    shape: Shape
+    without: Mapping[str, str] = field(default_factory=dict)
+    """Peers that are left out, and why."""
+
+
+@dataclass
+class Session:
+    """One run of the suite: who takes part, and what was found. All is written below *scratch*."""
+
+    scratch: Path
+    readers: Readers
+    peers: Sequence[Peer]
+    dose: Dose
+    say: Callable[[str], None]
+    results: Results = field(default_factory=Results)
+
+    @cached_property
+    def present(self) -> Sequence[Peer]:
+        """Those who can run here; why others cannot is in the results."""
+        return [peer for peer in self.peers if self._introduce(peer)]
+
+    def _introduce(self, peer: Peer) -> bool:
+        try:
+            facts = PeerFacts(peer.version(), peer.settings())
+        except PeerUnavailableError as error:
+            self._absent("all", ALL_CELLS, peer.name, str(error))
+            return False
+        self.results.peers[peer.name] = facts
+        self.say(f"{peer.name}: {facts.version}; {facts.settings}")
+        return True
+
+    def watch(self, place: Stored) -> Watch:
+        """Return those who look on while *place* is read."""
+        return Watch(place.gate, self.readers, self.dose.pass_seconds)
+
+    def play(self, cells: Sequence[tuple[Cell, OneRound]]) -> None:
+        """Play the cells of one scenario, each for its part of the scenario's time."""
+        for cell, one_round in cells:
+            seconds = self.dose.seconds[cell.scenario] / len(cells)
+            self.say(f"{cell.scenario}: {cell.name}, {seconds:.0f} s")
+            deadline = time.monotonic() + seconds
+            with self._scene(cell) as (place, offers):
+                self._play(cell, one_round, place, offers, deadline)
+
+    def play_alone(self, scenario: str, peer: str, play: Callable[[], Sequence[Row]]) -> None:
+        """Play what has cells of its own for one peer, if that takes part."""
+        if peer not in {each.name for each in self.present}:
+            return
+        try:
+            self.results.rows += play()
+        except FAILURES as error:
+            self._absent(scenario, ALL_CELLS, peer, str(error))
+
+    @contextmanager
+    def _scene(self, cell: Cell) -> Iterator[tuple[Stored, dict[str, Offer]]]:
+        """Make a cell's dataset and let each peer do once what it wants done with it."""
+        scratch = self.scratch / "cell"
+        directory = scratch / "data"
+        cell.dataset.make(directory)
+        with ExitStack() as stack:
+            place = stack.enter_context(stored(directory, cell.dataset.paths(), cell.shape))
+            offers: dict[str, Offer] = {}
+            for peer in self.present:
+                if peer.name in cell.without:
+                    self._absent(cell.scenario, ALL_CELLS, peer.name, cell.without[peer.name])
+                    continue
+                own = scratch / peer.name
+                own.mkdir()
+                try:
+                    offers[peer.name] = stack.enter_context(peer.offered(place, own))
+                except FAILURES as error:
+                    self._absent(cell.scenario, cell.name, peer.name, str(error))
+            yield place, offers
+        shutil.rmtree(scratch)
+
+    def _play(
+        self,
+        cell: Cell,
+        one_round: OneRound,
+        place: Stored,
+        offers: dict[str, Offer],
+        deadline: float,
+    ) -> None:
+        started = time.monotonic()
+        found: dict[str, list[Found]] = {name: [] for name in offers}
+        for number in range(self.dose.rounds):
+            if number and time.monotonic() + (time.monotonic() - started) / number > deadline:
+                break
+            for name in order_of_round(list(offers), number):
+                try:
+                    found[name].append(one_round(offers[name], place, number))
+                except FAILURES as error:
+                    self._absent(cell.scenario, cell.name, name, str(error))
+                    del offers[name]
+        for name, rounds in found.items():
+            self.results.rows += rows_of(cell, name, rounds)
+
+    def _absent(self, scenario: str, cell: str, peer: str, reason: str) -> None:
+        absence = Absence(scenario, cell, peer, reason)
+        if absence not in self.results.absences:
+            self.results.absences.append(absence)
+            self.say(f"{scenario}: {cell}: without {peer}: {reason}")
+
+
+def rows_of(cell: Cell, peer: str, rounds: Sequence[Found]) -> Iterator[Row]:
+    """Yield a row for each figure that was found, with the values of all rounds that have it."""
+    for phase, figure in dict.fromkeys(key for found in rounds for key in found):
+        values = tuple(found[phase, figure] for found in rounds if (phase, figure) in found)
+        yield Row(cell.scenario, cell.name, phase, figure.name, figure.more_is_better, peer, values)

@@ -1,0 +1,213 @@
+"""What one client announced that it will read, and how far it is fetched and read. Pure.
+
+Knows the window ahead of the reader, the pace and what is left to fetch. Knows nothing of who
+fetches it or of other plans. The time is passed in.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from cachesvc.chunk import CHUNK_ID_SIZE, ChunkId
+from cachesvc.errors import CredentialsExpiredError, HeadraceError
+from cachesvc.fill.cache import Wanted
+from cachesvc.fill.pace import Pace
+from cachesvc.fill.readorder import ReadOrder
+from cachesvc.planned import unpack_wants
+from cachesvc.store.slab import stored_size
+from cachesvc.wire import Announce, Chunks, PlanState, Progress, ProtocolError
+from cachesvc.wire import Plan as PlanMessage
+
+DEFAULT_WINDOW_SIZE = 1 << 30
+FULL_SECONDS = 30.0
+"""How long nothing is fetched ahead after a chunk could not be stored."""
+
+Resolve = Callable[[Chunks], Wanted]
+"""Says what to fetch and as whom; raises HeadraceError."""
+
+IsHeld = Callable[[ChunkId], bool]
+"""Says whether a chunk need not be fetched."""
+
+
+@dataclass(eq=False, slots=True)
+class Step:
+    """Some chunks of one object that are to be fetched now, for so many uses of the plan."""
+
+    group: Chunks
+    wanted: Wanted
+    use_count: int
+    size: int
+
+
+class Plan:
+    """One client's order of reading. Tied to its connection."""
+
+    def __init__(self, terms: PlanMessage, resolve: Resolve, base: int = 0) -> None:
+        """Begin without any use; *base* is what to add to a use to compare it with other plans'."""
+        self.number = terms.plan
+        self.base = base
+        self.order = ReadOrder()
+        self.served_size = 0
+        self._window_size = terms.window_size or DEFAULT_WINDOW_SIZE
+        self._pace = Pace(terms.bandwidth)
+        self._resolve = resolve
+        self._pieces: deque[tuple[int, bytes]] = deque()
+        self._groups: deque[Chunks] = deque()
+        self._again: deque[Step] = deque()
+        self._is_complete = False
+        self._is_expired = False
+        self._full_until = 0.0
+        self._flying_count = 0
+        self._fetched_size = 0
+        self._filled_count = 0
+        self._failed_count = 0
+        self._error: list[str] = []
+
+    def announce(self, message: Announce) -> list[ChunkId]:
+        """Take the next uses; return their chunks."""
+        size = CHUNK_ID_SIZE
+        ids = message.ids
+        chunks = [ChunkId(ids[at : at + size]) for at in range(0, len(ids) - size + 1, size)]
+        for chunk in chunks:
+            self.order.append(chunk)
+        if chunks:
+            self._pieces.append((len(chunks), message.wants))
+        self._is_complete = message.is_last
+        return chunks
+
+    def cut(self) -> None:
+        """Take no more uses."""
+        self._is_complete = True
+
+    def renew(self) -> None:
+        """Go on after the credentials had expired."""
+        self._is_expired = False
+
+    def ready_at(self, window_limit: int) -> float | None:
+        """Return from when on there is something to take; None when that is not known.
+
+        *window_limit* bounds the window that was asked for.
+        """
+        has_room = self.order.ahead_size < min(self._window_size, window_limit)
+        has_more = self._again or (has_room and (self._groups or self._pieces))
+        if not has_more or self._is_expired:
+            return None
+        return max(self._pace.ready_at, self._full_until)
+
+    def take(self, is_held: IsHeld, now: float) -> Step | None:
+        """Go on by one group of uses; None when these need no fetch. `ready_at` must say when."""
+        step = self._repeated() if self._again else self._next_step(is_held)
+        if step is not None:
+            self._flying_count += 1
+            self.served_size += step.size
+            self._pace.spend(step.size, now)
+        return step
+
+    def filled(self, step: Step) -> None:
+        """Take note that a step is done."""
+        self._flying_count -= 1
+        self._filled_count += step.use_count
+        self._fetched_size += step.size
+
+    def failed(self, step: Step, error: HeadraceError) -> None:
+        """Take note that a step failed; with new credentials it is tried again."""
+        self._flying_count -= 1
+        if isinstance(error, CredentialsExpiredError):
+            self._is_expired = True
+            self._error = [type(error).__name__, str(error)]
+            self._again.append(step)
+        else:
+            self._fail(step.use_count, error)
+
+    def refused(self, now: float) -> None:
+        """Take note that the store could not take a chunk: fetching ahead is no use for a while."""
+        self._full_until = now + FULL_SECONDS
+
+    def progress(self, window_limit: int, now: float) -> Progress:
+        """Return what the client is told."""
+        return Progress(
+            self.number,
+            self.order.position,
+            self._filled_count,
+            self._fetched_size,
+            self._failed_count,
+            str(self._state(window_limit, now)),
+            self._error,
+        )
+
+    def _state(self, window_limit: int, now: float) -> PlanState:
+        """Say what the plan waits for."""
+        if self._is_expired:
+            return PlanState.EXPIRED
+        if now < self._full_until:
+            return PlanState.FULL
+        if self._flying_count or self.ready_at(window_limit) is not None:
+            return PlanState.FILLING
+        if self._groups or self._pieces:
+            return PlanState.WAITING
+        return PlanState.DONE if self._is_complete else PlanState.FILLING
+
+    def _repeated(self) -> Step | None:
+        """Return a step that is to be tried again, as whoever the client is by now."""
+        step = self._again.popleft()
+        try:
+            wanted = self._resolve(step.group)
+        except HeadraceError as error:
+            self._fail(step.use_count, error)
+            return None
+        return replace(step, wanted=replace(wanted, indices=step.wanted.indices))
+
+    def _next_step(self, is_held: IsHeld) -> Step | None:
+        """Count the uses of the next group; return what has to be fetched for them."""
+        group = self._next_group()
+        if group is None:
+            return None
+        try:
+            wanted = self._resolve(group)
+        except HeadraceError as error:
+            self._pass_over(len(group.indices), error)
+            return None
+        missing = self._missing(wanted, is_held)
+        if missing:
+            needed = replace(wanted, indices=list(missing))
+            return Step(group, needed, len(group.indices), sum(missing.values()))
+        self._filled_count += len(group.indices)
+        return None
+
+    def _missing(self, wanted: Wanted, is_held: IsHeld) -> dict[int, int]:
+        """Count the uses of some chunks; return the bytes of those that must be fetched."""
+        missing: dict[int, int] = {}
+        for index in wanted.indices:
+            start, stop = wanted.ref.chunk_range(index)
+            is_due = self.order.count_next(stored_size(stop - start))
+            if is_due and not is_held(wanted.ref.chunk_id(index)):
+                missing[index] = stop - start
+        return missing
+
+    def _next_group(self) -> Chunks | None:
+        """Return what the next uses read, None where that cannot be understood."""
+        if not self._groups:
+            use_count, packed = self._pieces.popleft()
+            try:
+                groups = unpack_wants(packed)
+                if sum(len(group.indices) for group in groups) != use_count:
+                    raise ProtocolError("an announcement has not as many reads as it says")
+            except ProtocolError as error:
+                self._pass_over(use_count, error)
+                return None
+            self._groups.extend(groups)
+        return self._groups.popleft() if self._groups else None
+
+    def _pass_over(self, use_count: int, error: HeadraceError) -> None:
+        """Leave uses out that cannot be fetched."""
+        for _ in range(use_count):
+            self.order.count_next(0)
+        self._fail(use_count, error)
+
+    def _fail(self, use_count: int, error: HeadraceError) -> None:
+        """Count uses as failed."""
+        self._filled_count += use_count
+        self._failed_count += use_count
+        self._error = [type(error).__name__, str(error)]

@@ -1,0 +1,137 @@
+"""Fetches what clients announced, in the order in which they will read it, behind all demand."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+
+from cachesvc.chunk import ChunkId
+from cachesvc.errors import CacheServiceError, HeadraceError
+from cachesvc.fill.cache import ChunkCache
+from cachesvc.fill.committer import Committer
+from cachesvc.fill.gate import Urgency
+from cachesvc.fill.plan import Plan, Resolve, Step
+from cachesvc.fill.plans import Plans
+from cachesvc.metrics import Metrics
+from cachesvc.wire import Announce, Progress
+from cachesvc.wire import Plan as PlanMessage
+
+log = logging.getLogger(__name__)
+
+_REPORT_SECONDS = 0.25
+
+Tell = Callable[[Progress], None]
+
+
+class PlanFiller:
+    """Works off all plans; each belongs to a connection, which begins and withdraws it."""
+
+    def __init__(
+        self,
+        plans: Plans,
+        cache: ChunkCache,
+        committer: Committer,
+        metrics: Metrics,
+        max_count: int,
+    ) -> None:
+        """Fill through *cache*, at most *max_count* steps at a time."""
+        self._plans = plans
+        self._cache = cache
+        self._committer = committer
+        self._metrics = metrics
+        self._slots = anyio.Semaphore(max_count)
+        self._news = anyio.Event()
+        self._listeners: dict[Plan, Tell] = {}
+        self._told: dict[Plan, Progress] = {}
+
+    def begin(self, terms: PlanMessage, resolve: Resolve, tell: Tell) -> Plan:
+        """Begin a plan; *resolve* says what its chunks are, *tell* hears how far it has come."""
+        plan = self._plans.begin(terms, resolve)
+        self._listeners[plan] = tell
+        return plan
+
+    def withdraw(self, plan: Plan) -> None:
+        """Forget a plan; the others share what it was given."""
+        self._plans.withdraw(plan)
+        self._listeners.pop(plan, None)
+        self._news.set()
+
+    def announce(self, plan: Plan, message: Announce) -> None:
+        """Append to a plan."""
+        chunks = self._plans.announce(plan, message)
+        self._metrics.reads_announced += len(chunks)
+        self._committer.residents.replan(chunks)
+        self._news.set()
+
+    def renew(self, plan: Plan) -> None:
+        """Go on with a plan that waited for new credentials; say so too if they are no better."""
+        plan.renew()
+        self._told.pop(plan, None)
+        self._news.set()
+
+    def read(self, chunks: Sequence[ChunkId]) -> None:
+        """Take note that chunks were read, or are about to be."""
+        self._plans.read(chunks)
+        self._news.set()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._report)
+            while True:
+                await self._slots.acquire()
+                plan, step = await self._next_step()
+                tasks.start_soon(self._fill, plan, step)
+
+    async def _next_step(self) -> tuple[Plan, Step]:
+        """Wait for something to fetch."""
+        while True:
+            now = anyio.current_time()
+            taken = self._plans.take(self._committer.residents.is_readable, now)
+            if taken is None:
+                await self._wait(now)
+            elif taken[1] is None:
+                await anyio.lowlevel.checkpoint()
+            else:
+                return taken[0], taken[1]
+
+    async def _wait(self, now: float) -> None:
+        """Wait until something changed, or a plan may go on."""
+        self._news = anyio.Event()
+        ready_at = self._plans.ready_at()
+        with anyio.move_on_after(None if ready_at is None else ready_at - now):
+            await self._news.wait()
+
+    async def _fill(self, plan: Plan, step: Step) -> None:
+        """Do one step."""
+
+        async def refuse(_index: int, _data: object) -> None:
+            plan.refused(anyio.current_time())
+
+        try:
+            await self._cache.fill(step.wanted, refuse, Urgency.PREFETCH)
+        except HeadraceError as error:
+            log.debug("what was announced cannot be fetched: %s", error)
+            plan.failed(step, error)
+        except Exception as error:
+            log.exception("what was announced cannot be fetched")
+            plan.failed(step, CacheServiceError(f"{step.wanted.ref.key}: {error!r}"))
+        else:
+            plan.filled(step)
+        self._slots.release()
+        self._news.set()
+
+    async def _report(self) -> None:
+        """Tell clients how far their plans have come, as long as something changes."""
+        while True:
+            await anyio.sleep(_REPORT_SECONDS)
+            now = anyio.current_time()
+            progress = {plan: self._plans.progress(plan, now) for plan in self._plans}
+            for plan, reached in progress.items():
+                if reached != self._told.get(plan):
+                    self._listeners[plan](reached)
+            self._told = progress

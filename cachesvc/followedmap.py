@@ -1,0 +1,114 @@
+"""The files of the cache as a reader has them open, while the service may replace them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+from cachesvc.chunk import ChunkId, Span
+from cachesvc.errors import CacheUnusableError
+from cachesvc.store.chunkreader import ChunkReader, Hits
+
+log = logging.getLogger(__name__)
+
+
+class FollowedMap:
+    """Reads the files of the generation that the service writes, or none: then all is a miss.
+
+    `hits` may be called from other threads, everything else from the event loop only.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Open nothing before the service says which generation there is."""
+        self._directory = directory
+        self._reader: ChunkReader | None = None
+        self._generation = b""
+        self._reopen_level = logging.WARNING
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether there are files to read."""
+        return self._reader is not None
+
+    def hits(self, spans: Sequence[Span]) -> AbstractContextManager[list[memoryview] | None]:
+        """Return a block that yields the bytes of *spans* in order; None unless all can be read."""
+        reader = self._reader
+        if reader is None:
+            return nullcontext(None)
+        return _ForgivingHits(reader.hits(spans), partial(self._give_up, reader))
+
+    def has(self, chunk: ChunkId) -> bool:
+        """Say whether a chunk can be read."""
+        return self._reader is not None and self._reader.present(chunk)
+
+    def readable_bytes(self, digest: bytes, start: int) -> tuple[int, int | None]:
+        """Return the bytes of some chunks of an object, and from which chunk to go on."""
+        return (0, None) if self._reader is None else self._reader.readable_bytes(digest, start)
+
+    def follow(self, generation: bytes) -> None:
+        """Read the files that the service writes now, if they are others than before."""
+        if generation != self._generation:
+            self._generation = generation
+            self._reopen()
+
+    def check(self) -> None:
+        """Open the files anew if they are not the ones in the directory."""
+        if self._reader is None or self._reader.stale():
+            self._reopen()
+
+    def close(self) -> None:
+        """Close the files; blocks that use them are still good."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+
+    def _reopen(self) -> None:
+        """Open the cache's files; where that cannot be, the service hands out bytes."""
+        self.close()
+        if not self._generation:
+            return
+        try:
+            self._reader = ChunkReader(self._directory)
+        except CacheUnusableError as error:
+            log.log(self._reopen_level, "reading without the map: %s", error)
+            self._reopen_level = logging.DEBUG
+        else:
+            self._reopen_level = logging.WARNING
+
+    def _give_up(self, reader: ChunkReader, error: CacheUnusableError) -> None:
+        """Go on without the map, after it could not be read; `check` opens it anew."""
+        if self._reader is reader:
+            log.warning("cannot read the cache's map: %s", error)
+            self.close()
+
+
+class _ForgivingHits:
+    """A block of hits in which a map that cannot be read is a miss. A class is cheaper."""
+
+    __slots__ = ("_entered", "_give_up", "_hits")
+
+    def __init__(self, hits: Hits, give_up: Callable[[CacheUnusableError], None]) -> None:
+        self._hits = hits
+        self._give_up = give_up
+        self._entered = True
+
+    def __enter__(self) -> list[memoryview] | None:
+        try:
+            return self._hits.__enter__()
+        except CacheUnusableError as error:
+            self._entered = False
+            self._give_up(error)
+            return None
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._entered:
+            self._hits.__exit__(exc_type, exc, traceback)

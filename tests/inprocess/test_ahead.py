@@ -1,0 +1,79 @@
+"""What a read costs, and what follows from reading in order."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.inprocess.conftest import NAMES, Desk
+from tests.node import wait_until
+from vfs.inprocess.filesystem import HeadraceFileSystem
+
+
+def is_here(fs: HeadraceFileSystem, name: str) -> bool:
+    """Say whether all of a file is in the cache, without reading it."""
+    content = fs.connect().content
+    wants = content.wants(fs._range(name, None, None))
+    return all(content._client.readable(want.chunk) for want in wants)
+
+
+def test_files_after_those_that_are_read_in_order(lonely_desk: Desk) -> None:
+    """Reading the first files of a directory in order has the next ones fetched."""
+    place = lonely_desk.node.directory / "data"
+    place.mkdir()
+    for number in range(60):
+        (place / f"{number:02}").write_bytes(os.urandom(20_000))
+    lonely_desk.publish(place)
+    fs = lonely_desk.open(place)
+    for number in range(6):
+        fs.cat_file(f"{number:02}")
+    wait_until(lambda: is_here(fs, "08"))
+
+
+def test_a_large_file_that_is_read_in_order(lonely_desk: Desk) -> None:
+    """Reading on in an open file has what follows fetched."""
+    place = lonely_desk.node.directory / "data"
+    place.mkdir()
+    (place / "file").write_bytes(os.urandom(33 << 20))
+    lonely_desk.publish(place)
+    fs = lonely_desk.open(place)
+    wants = fs.connect().content.wants(fs._range("file", None, None))
+    with fs.open("file") as file:
+        for _ in range(9):
+            file.read(1 << 20)
+        wait_until(lambda: fs.connect().content._client.readable(wants[3].chunk))
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_a_hit_makes_no_system_call(desk: Desk, source: Path, tmp_path: Path) -> None:
+    """Of files that were read before, reading again makes none but the interpreter's own futex(2),
+    when the loop's thread wakes up for a moment.
+    """
+    program = (
+        "import os, sys, vfs\n"
+        "fs = vfs.open(sys.argv[1], cache_dir=sys.argv[2])\n"
+        "def read():\n"
+        "    for name in sys.argv[3:] * 600:\n"
+        "        fs.cat_file(name)\n"
+        "read()\n"
+        "os.write(1, b'begin')\n"
+        "read()\n"
+        "os.write(1, b'end')\n"
+    )
+    small = [name for name, size in NAMES.items() if size < 100_000]
+    trace = tmp_path / "trace"
+    subprocess.run(
+        ["strace", "-o", trace, sys.executable, "-c", program, source, desk.node.cache, *small],
+        env=desk.node.environment,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    between = trace.read_text().partition('"begin"')[2].partition('"end"')[0]
+    calls = between.splitlines()[1:-1]
+    assert [call for call in calls if not call.startswith("futex")] == []

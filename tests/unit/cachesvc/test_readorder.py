@@ -1,0 +1,140 @@
+"""Where a reader is in the order it announced, from reports that come late, mixed or not at all."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachesvc.chunk import ChunkId, ObjectRef
+from cachesvc.fill.chunknumbers import ChunkNumbers
+from cachesvc.fill.readorder import ReadOrder
+
+SIZE = 10
+
+
+def chunk(number: int) -> ChunkId:
+    return ObjectRef("test://", str(number), 1, None).chunk_id(0)
+
+
+def order_of(*numbers: int, counted: int = 0) -> ReadOrder:
+    order = ReadOrder()
+    for number in numbers:
+        order.append(chunk(number))
+    for _ in range(counted):
+        order.count_next(SIZE)
+    return order
+
+
+def test_reads_in_order_move_the_position() -> None:
+    order = order_of(*range(10), counted=10)
+    for number in range(4):
+        order.read(chunk(number))
+    assert (order.position, order.ahead_size) == (4, 6 * SIZE)
+
+
+def test_reads_out_of_order_move_it_when_the_gap_closes() -> None:
+    order = order_of(*range(10), counted=10)
+    for number in (1, 2, 3):
+        order.read(chunk(number))
+    assert (order.position, order.ahead_size) == (0, 7 * SIZE)
+    order.read(chunk(0))
+    assert order.position == 4
+
+
+def test_a_read_that_is_never_reported_does_not_hold_the_window() -> None:
+    """The kernel answers some reads itself."""
+    order = order_of(*range(100), counted=100)
+    for number in range(1, 40):
+        order.read(chunk(number))
+    assert order.position == 40
+    assert order.next_use(chunk(0)) is None
+
+
+def test_a_chunk_of_many_uses_is_counted_and_fetched_once() -> None:
+    order = order_of(1, 2, 1, 1, 2)
+    assert [order.count_next(SIZE) for _ in range(5)] == [True, True, False, False, False]
+    assert order.ahead_size == 2 * SIZE
+
+
+def test_a_chunk_stays_counted_until_its_last_use_in_the_window() -> None:
+    order = order_of(1, 1, 2, counted=3)
+    order.read(chunk(1))
+    assert (order.next_use(chunk(1)), order.ahead_size) == (1, 2 * SIZE)
+    order.read(chunk(1))
+    assert (order.next_use(chunk(1)), order.ahead_size) == (None, SIZE)
+
+
+def test_a_chunk_whose_next_use_is_behind_the_window_is_fetched_again_there() -> None:
+    order = order_of(1, 2, 1, counted=2)
+    order.read(chunk(1))
+    assert order.next_use(chunk(1)) == 2
+    assert order.count_next(SIZE)
+
+
+def test_what_the_reader_read_before_it_was_counted_is_not_fetched() -> None:
+    order = order_of(1, 2, 3)
+    order.read(chunk(1))
+    assert not order.count_next(SIZE)
+    assert (order.position, order.ahead_size) == (1, 0)
+
+
+def test_reads_of_others_far_ahead_do_not_count() -> None:
+    """Another job reads the same dataset in another order."""
+    order = order_of(*range(1000), counted=10)
+    order.read(chunk(900))
+    assert order.next_use(chunk(900)) == 900
+
+
+def test_a_reader_that_overtook_the_window_is_followed() -> None:
+    """It is allowed little bandwidth, or was stopped for a while."""
+    order = order_of(*range(2000), counted=10)
+    for number in range(1000, 1064):
+        order.read(chunk(number))
+    assert [order.count_next(SIZE) for _ in range(10, 1070)] == [False] * 1054 + [True] * 6
+    assert (order.position, order.ahead_size) == (1064, 6 * SIZE)
+
+
+def test_reads_of_others_all_over_the_order_do_not_count() -> None:
+    order = order_of(*range(10_000), counted=10)
+    for number in random.Random(2).sample(range(1000, 10_000), 2000):
+        order.read(chunk(number))
+    assert (order.position, order.ahead_size) == (0, 10 * SIZE)
+
+
+def test_a_read_that_nobody_announced_is_nothing() -> None:
+    order = order_of(1, counted=1)
+    order.read(chunk(5))
+    assert (order.position, order.ahead_size) == (0, SIZE)
+
+
+@given(st.lists(st.integers(0, 8), max_size=60), st.lists(st.one_of(st.none(), st.integers(0, 9))))
+def test_what_is_ahead_is_what_is_counted_and_still_to_come(
+    numbers: list[int], steps: list[int | None]
+) -> None:
+    """Whatever is read and counted in whatever order; None counts the next use."""
+    order = order_of(*numbers)
+    for step in steps:
+        if step is not None:
+            order.read(chunk(step))
+        elif order.cursor < len(order):
+            order.count_next(SIZE)
+        assert order.position <= order.cursor
+        next_uses = {n: order.next_use(chunk(n)) for n in set(numbers)}
+        assert all(use is None or numbers[use] == n for n, use in next_uses.items())
+        assert all(use is None or use >= order.position for use in next_uses.values())
+        ahead = [use for use in next_uses.values() if use is not None and use < order.cursor]
+        assert order.ahead_size == SIZE * len(ahead)
+
+
+def test_chunks_are_numbered_in_the_order_of_their_coming() -> None:
+    numbers = ChunkNumbers()
+    big = ObjectRef("test://", "big", 1 << 40, None)
+    chunks = [big.chunk_id(index) for index in range(3000)] + [chunk(n) for n in range(3000)]
+    random.Random(1).shuffle(chunks)
+    assert [numbers.add(each) for each in chunks] == list(range(6000))
+    assert [numbers.add(each) for each in chunks] == list(range(6000))
+    assert [numbers.find(each) for each in chunks] == list(range(6000))
+    assert numbers.find(chunk(4000)) is None
+    assert len(numbers) == 6000

@@ -1,0 +1,154 @@
+"""Lookahead: which chunks a mount asks for ahead of its readers, over trees in memory."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+import trio
+import trio.testing
+
+from cachesvc.chunk import ChunkId
+from cachesvc.client import Want
+from tests.fakes.manifests import File, MemorySource, Node, add_all, written
+from vfs.manifest.builder import ManifestBuilder
+from vfs.manifest.inode import Extent
+from vfs.manifest.packing import Packing
+from vfs.manifest.stored import Place, StoredObject
+from vfs.manifest.tree import Tree
+from vfs.serving.extent import REPOSITORY, SOURCE, file_spans
+from vfs.serving.layout import Layouts
+from vfs.serving.lookahead import BATCH_COUNT, Lookahead
+from vfs.serving.mounted import MountedSnapshots
+from vfs.serving.neighbours import ALLOWANCE, FIRST_WIDTH
+from vfs.serving.protocol import ReadRequest
+from vfs.snapshots.repository import StoredSnapshot
+
+MIB = 1 << 20
+COUNT = 400
+FIRST = 3
+"""The position of the first file: the root's only child is their directory."""
+
+
+@dataclass(frozen=True)
+class Single:
+    """A history of one epoch."""
+
+    only: StoredSnapshot
+    current: int = 0
+
+    def snapshot(self, epoch: int) -> StoredSnapshot:
+        return self.only
+
+
+@dataclass
+class Chunks:
+    """A cache that fetches at once whatever is wanted, and remembers what was asked for ahead."""
+
+    held: set[ChunkId] = field(default_factory=set)
+    batches: list[list[Want]] = field(default_factory=list)
+
+    def readable(self, chunk: ChunkId) -> bool:
+        return chunk in self.held
+
+    def prefetch_nowait(self, wants: Sequence[Want]) -> None:
+        self.batches.append(list(wants))
+        self.held.update(want.chunk for want in wants)
+
+    def asked(self) -> Iterator[Want]:
+        for batch in self.batches:
+            yield from batch
+
+
+def packing(size: int) -> Packing:
+    """Put all files into one pack, end to end."""
+    made = Packing()
+    made.add_object(StoredObject(Place.REPOSITORY, "packs/p", COUNT * size, None, MIB))
+    for number in range(COUNT):
+        made.place(FIRST + number, Extent(0, number * size, size))
+    return made
+
+
+async def play(
+    size: int, numbers: Iterable[int], *, packed: bool = False, held: bool = False
+) -> Chunks:
+    """Read the files of those numbers one after the other, or have them all on the node before."""
+    builder = ManifestBuilder()
+    nodes: dict[bytes, Node] = {b"d/%04d" % number: File(size) for number in range(COUNT)}
+    add_all(builder, nodes)
+    result, data = written(builder, packing=packing(size) if packed else None)
+
+    async def open_tree(_: StoredSnapshot) -> Tree:
+        return await Tree.open(MemorySource(data), result.snapshot_id)
+
+    mounted = MountedSnapshots(Single(StoredSnapshot(result.snapshot_id, len(data))), open_tree)
+    layouts = Layouts(mounted, {SOURCE: "s3://h/source", REPOSITORY: "s3://h/repository"})
+    chunks = Chunks()
+    lookahead = Lookahead(mounted, layouts, chunks)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lookahead.run)
+        if held:
+            for number in range(COUNT):
+                await touch(layouts, chunks, number)
+        for number in numbers:
+            missed = await touch(layouts, chunks, number)
+            place = 0, FIRST + number
+            extents = await layouts.extents(*place)
+            lookahead.note(place, extents, ReadRequest(0, size), missed=missed)
+            await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    return chunks
+
+
+async def touch(layouts: Layouts, chunks: Chunks, number: int) -> bool:
+    """Fetch a file as a reader does; say whether anything was missing."""
+    pieces = file_spans(await layouts.extents(0, FIRST + number), 0, 1 << 40)
+    missing = {piece.span.chunk for piece in pieces} - chunks.held
+    chunks.held |= missing
+    return bool(missing)
+
+
+def test_the_first_two_files_of_a_directory_begin_a_scan() -> None:
+    chunks = trio.run(lambda: play(110_000, [0]))
+    assert [want.ref.key for want in chunks.asked()] == [
+        f"d/{number:04}" for number in range(1, 1 + FIRST_WIDTH)
+    ]
+
+
+def test_a_scan_asks_for_each_file_once_in_order_and_many_at_a_time() -> None:
+    chunks = trio.run(lambda: play(110_000, range(COUNT)))
+    keys = [want.ref.key for want in chunks.asked()]
+    assert keys == [f"d/{number:04}" for number in range(1, COUNT)]
+    assert max(map(len, chunks.batches)) == BATCH_COUNT
+
+
+def test_a_scan_over_packed_files_asks_for_each_chunk_once_and_for_adjacent_ones_together() -> None:
+    chunks = trio.run(lambda: play(110_000, range(COUNT), packed=True))
+    asked = [want.index for want in chunks.asked()]
+    assert asked == list(range(1, -(-COUNT * 110_000 // MIB)))
+    assert max(map(len, chunks.batches)) == 4
+
+
+def test_what_is_on_the_node_is_not_asked_for() -> None:
+    assert trio.run(lambda: play(110_000, range(COUNT), held=True)).batches == []
+
+
+def test_shuffled_reads_ask_for_no_more_than_is_allowed() -> None:
+    order = random.Random(1).sample(range(COUNT), COUNT // 2)
+    chunks = trio.run(lambda: play(4 * MIB, order))
+    read = {f"d/{number:04}" for number in order}
+    in_vain = sum(want.ref.size for want in chunks.asked() if want.ref.key not in read)
+    assert in_vain <= ALLOWANCE + len(order) * 4 * MIB // 8
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_last_file_is_followed_by_nothing(packed: bool) -> None:
+    chunks = trio.run(lambda: play(1000, range(COUNT - 10, COUNT), packed=packed))
+    assert all(want.index < 1 for want in chunks.asked() if not packed)
+    assert len({want.ref.key for want in chunks.asked()}) <= 10
+
+
+def test_large_files_are_not_fetched_before_they_are_opened() -> None:
+    assert trio.run(lambda: play(17 * MIB, range(20))).batches == []

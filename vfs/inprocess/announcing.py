@@ -1,0 +1,76 @@
+"""Telling the node's cache which files will be read next, in the order in which they will be.
+
+An order may be of millions of files: it is worked out in slices, by a thread beside the loop, while
+the first of them are fetched already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from itertools import islice
+
+import anyio
+
+from cachesvc.client import CacheClient, Want
+from cachesvc.errors import HeadraceError
+from vfs.inprocess.content import Content, FileRange
+from vfs.inprocess.loopthread import LoopThread
+
+SLICE_FILES = 256
+"""Files looked up at a time: some 10 ms, between which others have a turn."""
+
+
+class Announcer:
+    """Announces one order at a time."""
+
+    def __init__(self, content: Content, client: CacheClient, loop: LoopThread) -> None:
+        """Find the chunks of files by *content*; tell *client*, which a task of *loop* runs."""
+        self._content = content
+        self._client = client
+        self._loop = loop
+        self._working: Future[None] | None = None
+
+    def announce(self, files: Iterable[FileRange]) -> None:
+        """Announce *files*, which another thread goes through, in place of those before."""
+        if self._working is not None:
+            self._working.cancel()
+        self._working = self._loop.submit(self._announce, _InOrder(self._content, iter(files)))
+
+    async def _announce(self, wants: _InOrder) -> None:
+        await self._client.announce(wants)
+
+
+class _InOrder:
+    """The chunks of files, one after the other.
+
+    No async generator: trio warns of those that a reader leaves before their end.
+    """
+
+    def __init__(self, content: Content, files: Iterator[FileRange]) -> None:
+        self._content = content
+        self._files = files
+        self._ready: Iterator[Want] = iter(())
+
+    def __aiter__(self) -> _InOrder:
+        return self
+
+    async def __anext__(self) -> Want:
+        for want in self._ready:
+            return want
+        wants = await anyio.to_thread.run_sync(self._next_slice)
+        if wants is None:
+            raise StopAsyncIteration
+        self._ready = iter(wants)
+        return await anext(self)
+
+    def _next_slice(self) -> list[Want] | None:
+        files = list(islice(self._files, SLICE_FILES))
+        return [want for file in files for want in self._wants(file)] if files else None
+
+    def _wants(self, file: FileRange) -> list[Want]:
+        """Return a file's chunks; what goes wrong goes wrong again for its reader, who is told."""
+        try:
+            return self._content.wants(file)
+        except HeadraceError:
+            return []

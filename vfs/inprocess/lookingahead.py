@@ -1,0 +1,68 @@
+"""Looking ahead for readers in process, as for those of a mount, while something is missing.
+
+The windows and scans are `vfs.serving.lookahead`'s and live in the loop's thread, with a manifest
+of their own. To tell it of a read costs 50 us, so that a program whose files are all here tells it
+nothing: it learns of a read that had to wait, and of those that follow it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+
+from cachesvc.client import CacheClient
+from vfs.inprocess.loopthread import LoopThread
+from vfs.serving.extent import REPOSITORY, SOURCE
+from vfs.serving.layout import Layout, Layouts
+from vfs.serving.lookahead import Lookahead
+from vfs.serving.manifestsource import open_cached
+from vfs.serving.mounted import History, MountedSnapshots
+from vfs.serving.protocol import ReadRequest
+
+ALERT_READS = 1024
+"""Reads after one that had to wait which are told too: a scan is never so far ahead."""
+EAGER_READS = 64
+"""Of those so many are told one by one: until then a window is so small that each counts."""
+TOLD_TOGETHER = 8
+MOST_UNTOLD = 256
+
+Noted = tuple[int, Layout, ReadRequest, bool]
+
+
+class LookingAhead:
+    """Hears of reads from any thread, and has fetched what will follow them."""
+
+    def __init__(
+        self, history: History, roots: dict[int, str], client: CacheClient, loop: LoopThread
+    ) -> None:
+        """Look ahead on the one snapshot of *history* by *client*, which a task of *loop* runs."""
+        opener = partial(open_cached, client, roots[SOURCE], roots[REPOSITORY])
+        mounted = MountedSnapshots(history, opener)
+        self._lookahead = Lookahead(mounted, Layouts(mounted, roots), client)
+        self._epoch = history.current
+        self._loop = loop
+        self._untold: deque[Noted] = deque(maxlen=MOST_UNTOLD)
+        self._alert = 0
+        self._running = loop.submit(self._lookahead.run)
+
+    def note(self, position: int, layout: Layout, start: int, stop: int, *, missed: bool) -> None:
+        """Learn of a read of a file; *missed* says that it had to wait."""
+        if missed:
+            self._alert = ALERT_READS
+        elif self._alert <= 0:
+            return
+        self._alert -= 1
+        request = ReadRequest(start, stop - start)
+        self._untold.append((position, layout, request, missed))
+        is_eager = self._alert > ALERT_READS - EAGER_READS
+        if is_eager or len(self._untold) >= TOLD_TOGETHER:
+            self._loop.call_soon(self._tell)
+
+    def end(self) -> None:
+        """Look ahead no more."""
+        self._running.cancel()
+
+    def _tell(self) -> None:
+        while self._untold:
+            position, layout, request, missed = self._untold.popleft()
+            self._lookahead.note((self._epoch, position), layout, request, missed=missed)

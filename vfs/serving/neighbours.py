@@ -1,0 +1,146 @@
+"""Reading that goes on from file to file: files of a directory have positions in order. Pure.
+
+A scan is one reader or several that go through the same files in order. Shuffled reading makes no
+scans, but by chance; what chance may cost is bounded by the `Allowance`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from cachesvc.chunk import MIB
+
+SCANS_WATCHED = 16
+"""Scans at a time; the one that was idle longest makes room."""
+REACH = 16
+"""Positions that readers of one scan may be ahead of each other: as many read side by side."""
+LATE = 64
+"""Positions that the last of them may be behind the first."""
+PROOF = 2
+"""Reads in order after the first until it is a scan. The first file of a directory needs none."""
+FIRST_WIDTH = 4
+WIDTH_LIMIT = 512
+"""Files that a scan is ahead of its readers, at most."""
+WINDOW_SIZE = 32 * MIB
+"""Bytes that it is ahead, at most: eight ranges of 4 MiB, or 300 files of 110 KB."""
+
+ALLOWANCE = 64 * MIB
+"""Bytes fetched ahead that nobody has read yet, at most, over all scans of a worker."""
+ALLOWANCE_SHARE = 8
+"""For each so many bytes that are read one of those that never were is forgiven."""
+FILES_AWAITED = 8192
+"""Files fetched ahead that are remembered until they are read."""
+
+Place = tuple[int, int]
+"""Epoch and position of a file."""
+
+
+@dataclass(eq=False, slots=True)
+class Scan:
+    """A run of reads in order: the last position, and how far ahead of it files were asked for.
+
+    `warm` means that all that was asked for lately was here: then it asks for nothing more until
+    something is missing.
+    """
+
+    epoch: int
+    end: int
+    planned: int
+    mean_size: float
+    proof: int = -1
+    width: int = FIRST_WIDTH
+    warm: bool = False
+
+    def distance(self, place: Place) -> int | None:
+        """Return how far a read is from the next one in order; None when it is none of this."""
+        epoch, position = place
+        if epoch != self.epoch or not self.end - LATE <= position <= self.end + REACH:
+            return None
+        return abs(position - self.end - 1)
+
+    def advance(self, position: int, size: int) -> range:
+        """Note the read of a file; return the positions to fetch ahead now.
+
+        Those come in batches, half a window at a time, so that adjacent bytes are one request.
+        """
+        self.mean_size += (size - self.mean_size) / 8
+        if position <= self.end:
+            return range(0)
+        self.proof += 1
+        self.end = position
+        start = self.planned = max(self.planned, position + 1)
+        if self.proof < PROOF or self.warm or 2 * (start - position - 1) > self.width:
+            return range(0)
+        self.planned = position + 1 + self.width
+        self.width = min(2 * self.width, self._widest)
+        return range(start, self.planned)
+
+    def missed(self) -> None:
+        """Learn that a file was not here: what follows may not be either."""
+        if self.warm:
+            self.warm, self.planned, self.width = False, self.end, FIRST_WIDTH
+
+    @property
+    def _widest(self) -> int:
+        return int(min(WIDTH_LIMIT, max(FIRST_WIDTH, WINDOW_SIZE / max(1.0, self.mean_size))))
+
+
+class Scans:
+    """The scans that go on, the latest first."""
+
+    def __init__(self) -> None:
+        """Watch none yet."""
+        self._scans: list[Scan] = []
+
+    def find(self, place: Place) -> Scan | None:
+        """Return the scan that a read at *place* is nearest to, if it is part of one."""
+        found = None
+        nearest = LATE + REACH
+        for scan in self._scans:
+            distance = scan.distance(place)
+            if distance is not None and distance < nearest:
+                found, nearest = scan, distance
+        if found is not None and found is not self._scans[0]:
+            self._scans.remove(found)
+            self._scans.insert(0, found)
+        return found
+
+    def begin(self, place: Place, size: int, *, proven: bool) -> Scan:
+        """Begin a scan whose first read, at *place*, is still to be noted.
+
+        One is *proven* that begins where a whole directory would.
+        """
+        epoch, position = place
+        scan = Scan(epoch, position - 1, position, float(size), PROOF - 1 if proven else -1)
+        self._scans.insert(0, scan)
+        del self._scans[SCANS_WATCHED:]
+        return scan
+
+
+class Allowance:
+    """What may still be fetched ahead, by the bytes that were and that nobody read.
+
+    What is read is paid back. So all that is ever fetched in vain is `ALLOWANCE` and one byte for
+    each `ALLOWANCE_SHARE` that were read.
+    """
+
+    def __init__(self) -> None:
+        """Begin with all of it."""
+        self._left = float(ALLOWANCE)
+        self._awaited: OrderedDict[Place, int] = OrderedDict()
+
+    def take(self, place: Place, size: int) -> bool:
+        """Spend on a file of *size* bytes; False when there is not enough left."""
+        if size > self._left:
+            return False
+        self._left -= size
+        self._awaited[place] = size
+        if len(self._awaited) > FILES_AWAITED:
+            self._awaited.popitem(last=False)
+        return True
+
+    def note(self, place: Place, size: int) -> None:
+        """Learn that a file is read."""
+        earned = self._awaited.pop(place, 0) + size / ALLOWANCE_SHARE
+        self._left = min(float(ALLOWANCE), self._left + earned)
