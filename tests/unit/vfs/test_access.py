@@ -11,8 +11,9 @@ from tests.fakes.manifests import Directory, File, Node, Symlink, asked, manifes
 from tests.fakes.memory_store import MemoryStore
 from vfs.errors import SourceUnreadableError
 from vfs.manifest.builder import ManifestBuilder
-from vfs.manifest.inode import Extent
-from vfs.manifest.stored import Place
+from vfs.manifest.inode import ROOT_POSITION, Extent
+from vfs.manifest.packing import Packing
+from vfs.manifest.stored import Place, StoredObject
 from vfs.manifest.tree import Tree
 from vfs.snapshots.access import FILES_TRIED, PAGES_LOOKED_AT, check_source
 
@@ -92,9 +93,11 @@ def test_a_file_that_is_not_found_soon_is_no_leave() -> None:
 def packed_in(place: Place) -> bytes:
     """Return a manifest of one file, a run of an object."""
     builder = ManifestBuilder()
-    number = builder.add_object(place, "shard.tar", 100, "v1")
-    builder.add_packed_file(b"member", 7, 0o644, [Extent(number, 10, 20)])
-    return written(builder)[1]
+    builder.add_file(b"member", 20, 7, 0o644, "v")
+    packing = Packing()
+    number = packing.add_object(StoredObject(place, "shard.tar", 100, "v1", 4096))
+    packing.place(ROOT_POSITION + 1, Extent(number, 10, 20))
+    return written(builder, packing=packing)[1]
 
 
 def test_of_files_in_an_object_of_the_source_that_object_is_read() -> None:
