@@ -12,9 +12,13 @@ class Budget:
         """Have room for *total_bytes* of workers at *worker_bytes* each; None is no limit."""
         self._most = None if total_bytes is None else total_bytes // worker_bytes
 
+    def admits(self, used: int, wanted: int) -> bool:
+        """Say whether there is room for *wanted* more workers beside *used* ones."""
+        return self._most is None or used + wanted <= self._most
+
     def check(self, used: int, wanted: int) -> None:
         """Raise ExhaustedError when *wanted* more workers beside *used* ones are too many."""
-        if self._most is not None and used + wanted > self._most:
+        if not self.admits(used, wanted):
             raise ExhaustedError(
                 f"this node has memory for {self._most} workers of mounts, and {used} run; "
                 "wait until pods end, or raise the memory budget"

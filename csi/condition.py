@@ -46,5 +46,10 @@ class Conditions:
 
     def note_answer(self, error: MounterFailedError | None) -> None:
         """Take note of whether object storage could be asked."""
-        away = error is not None and error.name in UNREACHABLE
+        away = error is not None and is_unreachable(error)
         self.storage = Finding("ObjectStoreUnreachable", str(error)) if away else None
+
+
+def is_unreachable(error: MounterFailedError) -> bool:
+    """Say whether the object store did not answer the mounter."""
+    return error.name in UNREACHABLE

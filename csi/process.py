@@ -22,6 +22,7 @@ from csi.metrics import DriverMetrics
 from csi.redaction import RedactingFormatter
 from csi.server import SocketServer, prepare
 from csi.status import StatusInterceptor
+from vfs.mounting.process import forbid_core_dumps
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def log_to_stderr(level: str) -> None:
 def run(main: Coroutine[Any, Any, None], log_level: str) -> None:
     """Be a process that does *main*. A failure that nobody foresaw is logged with its traceback."""
     log_to_stderr(log_level)
+    forbid_core_dumps()
     try:
         asyncio.run(main)
     except CsiError:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from csi.answers import Answers, Resolve
 from csi.compare import Verdict, compare
-from csi.condition import Conditions, Finding
+from csi.condition import Conditions, Finding, is_unreachable
 from csi.config import DriverConfig
 from csi.credentials import Credentials, credentials_of
 from csi.errors import CsiError, MounterFailedError, NotFoundError, UnavailableError
@@ -285,6 +285,11 @@ class Publisher:
             resolved = await ask(question)
         except MounterFailedError as error:
             self.conditions.note_answer(error)
+            if is_unreachable(error):
+                raise UnavailableError(
+                    "access cannot be checked while the object store does not answer; it will be "
+                    f"tried again: {error}"
+                ) from error
             raise
         self.conditions.note_answer(None)
         return resolved

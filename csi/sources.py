@@ -75,6 +75,7 @@ class SourceMounts:
         self._grace_seconds = grace_seconds
         self._rebound = rebound
         self._held: dict[str, HeldMount] = {}
+        self._making: dict[str, int] = {}
         self._users: defaultdict[str, set[Path]] = defaultdict(set)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._ends: dict[str, asyncio.Task[None]] = {}
@@ -235,8 +236,28 @@ class SourceMounts:
 
     async def _make(self, spec: MountSpec) -> HeldMount:
         """Mount *spec* and return when it is served; leave nothing when that fails."""
-        used = sum(mount.record.spec.worker_count for mount in self._held.values())
-        self._budget.check(used, spec.worker_count)
+        await self._make_room(spec)
+        self._making[spec.key] = spec.worker_count
+        try:
+            return await self._make_served(spec)
+        finally:
+            del self._making[spec.key]
+
+    async def _make_room(self, spec: MountSpec) -> None:
+        """Take down what nobody uses until *spec* fits the budget. Raises ExhaustedError."""
+        for key in list(self._ends):
+            if self._budget.admits(self._workers_beside(spec), spec.worker_count):
+                break
+            await self._end_now(key)
+        self._budget.check(self._workers_beside(spec), spec.worker_count)
+
+    def _workers_beside(self, spec: MountSpec) -> int:
+        """Return how many workers the other mounts have, those that are being made included."""
+        held = {key: mount.record.spec.worker_count for key, mount in self._held.items()}
+        others = {**held, **self._making}
+        return sum(count for key, count in others.items() if key != spec.key)
+
+    async def _make_served(self, spec: MountSpec) -> HeldMount:
         mount = await self._connect(spec)
         try:
             await self._mounter.serve(mount)
@@ -281,6 +302,17 @@ class SourceMounts:
         await asyncio.sleep(self._grace_seconds)
         async with self._locks[key[:SHARE_SIZE]]:
             self._ends.pop(key, None)
+            if key not in self._users:
+                await self._take_down(key)
+
+    async def _end_now(self, key: str) -> None:
+        """Take a mount down before its time, unless somebody wants it or is at it already."""
+        lock = self._locks[key[:SHARE_SIZE]]
+        if lock.locked():
+            return
+        async with lock:
+            if (end := self._ends.pop(key, None)) is not None:
+                end.cancel()
             if key not in self._users:
                 await self._take_down(key)
 

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from botocore.configprovider import ConfiguredEndpointProvider
-from botocore.exceptions import BotoCoreError, ProfileNotFound
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError as UnreachableError,
+    HTTPClientError,
+    ProfileNotFound,
+)
 from botocore.session import Session
 
-from cachesvc.errors import AccessDeniedError, UsageError
+from cachesvc.errors import (
+    AccessDeniedError,
+    CredentialsExpiredError,
+    StoreError,
+    StoreUnavailableError,
+    UsageError,
+)
 
 DEFAULT_REGION = "us-east-1"
 TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 ADDRESSING_STYLES = ("path", "virtual", "auto")
+EXPIRED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException"})
 CREDENTIAL_NAMES = ("key", "secret", "token")
 
 
@@ -159,10 +173,23 @@ def _stored_credentials(session: Session, environ: Mapping[str, str]) -> dict[st
     try:
         credentials = chain.load_credentials()
         frozen = credentials.get_frozen_credentials() if credentials else None
-    except BotoCoreError as exc:
-        message = f"AWS credentials cannot be had: {exc}"
-        raise AccessDeniedError(message) from exc
+    except (BotoCoreError, ClientError) as exc:
+        raise _refusal(exc) from exc
     if frozen is None:
         return {}
     found = {"key": frozen.access_key, "secret": frozen.secret_key, "token": frozen.token}
     return {name: value for name, value in found.items() if value}
+
+
+def _refusal(error: BotoCoreError | ClientError) -> StoreError:
+    """Return what it means that nobody gave out credentials."""
+    message = f"AWS credentials cannot be had: {error}"
+    if isinstance(error, HTTPClientError | UnreachableError):
+        return StoreUnavailableError(message)
+    if isinstance(error, ClientError):
+        about = error.response
+        if about["ResponseMetadata"]["HTTPStatusCode"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return StoreUnavailableError(message)
+        if about["Error"]["Code"] in EXPIRED_CODES:
+            return CredentialsExpiredError(message)
+    return AccessDeniedError(message)

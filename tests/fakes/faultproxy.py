@@ -124,17 +124,23 @@ Fault = (
 
 @dataclass(slots=True)
 class Rule:
-    """Which requests fail, and how: those of *method* whose target contains *part*."""
+    """Which requests fail, and how: those of *method* whose target contains *part*.
+
+    Of those, if there is a *signer*, the ones that carry this access key.
+    """
 
     fault: Fault
     method: str
     part: str
     skip: int
     times: int | None
+    signer: str = ""
 
     def take(self, request: Message) -> bool:
         """Tell whether this request is to fail, and count it."""
         if request.method != self.method or self.part not in request.target:
+            return False
+        if self.signer not in {"", signer_of(request)}:
             return False
         if self.skip:
             self.skip -= 1
@@ -153,6 +159,8 @@ class FaultProxy:
     upstream: tuple[str, int]
     portal: BlockingPortal
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
+    signers: Counter[str] = field(default_factory=Counter)
+    """Requests by the access key that signed them."""
     connections: int = 0
     _rules: list[Rule] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -166,10 +174,11 @@ class FaultProxy:
         part: str = "",
         skip: int = 0,
         times: int | None = None,
+        signer: str = "",
     ) -> None:
         """Fail the next *times* matching requests (all of them: None), after *skip* good ones."""
         with self._lock:
-            self._rules.append(Rule(fault, method, part, skip, times))
+            self._rules.append(Rule(fault, method, part, skip, times, signer))
 
     def heal(self) -> None:
         """Forget all faults, and let go of what was held."""
@@ -189,6 +198,7 @@ class FaultProxy:
     def _take(self, request: Message) -> Fault | None:
         with self._lock:
             self.requests[request.method, request.target] += 1
+            self.signers[signer_of(request)] += 1
             taken = [rule for rule in self._rules if rule.take(request)]
         return taken[0].fault if taken else None
 
@@ -235,6 +245,12 @@ class FaultProxy:
         if answer is None:
             raise anyio.EndOfStream
         return answer.without("Connection")
+
+
+def signer_of(request: Message) -> str:
+    """Return the access key that a request was signed with, "" when it was not."""
+    found = re.search(r"Credential=([^/]+)/", request.header("Authorization"))
+    return found[1] if found is not None else ""
 
 
 async def _deliver(stream: anyio.abc.SocketStream, answer: Message, fault: Fault | None) -> None:

@@ -41,7 +41,7 @@ def far(
 def mounted(node: Node, proxy: FaultProxy, url: str, *words: str) -> Path:
     """Publish and mount, and begin to count."""
     node.snapshot(url, *words)
-    mount = node.mount(url)
+    mount = node.mount(url, "--workers", "1")  # each worker has a look-ahead of its own
     os.listdir(mount / "small")
     proxy.requests.clear()
     return mount

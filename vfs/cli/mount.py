@@ -12,10 +12,9 @@ import click
 from cachesvc.ambient import credentials_in
 from cachesvc.config import CacheConfig
 from cachesvc.options import cache_options
-from cachesvc.spawn import ensure_service
 from vfs.cli.options import repo_options, run, source_argument
 from vfs.cli.progress import shown_progress
-from vfs.mounting.launch import launch, stay
+from vfs.mounting.launch import launch, preparing, stay
 from vfs.mounting.mount import check_mountpoint, resolve_mountpoint
 from vfs.mounting.spec import DEFAULT_READ_AHEAD_KIB, MountSpec
 from vfs.mounting.state import all_states
@@ -95,8 +94,8 @@ def mount(
     target = resolve_mountpoint(mountpoint)
     check_mountpoint(target)
     request = DatasetRequest(source, repo, storage_options)
-    dataset = request.resolve()
-    ensure_service(cache)
+    with preparing(cache):
+        dataset = request.resolve()
     dataset, found = choose_snapshot(dataset, cache)
     spec = MountSpec(
         key=uuid.uuid4().hex,

@@ -52,13 +52,13 @@ def _source_findings(scene: DriverScene) -> Iterator[Finding]:
     users = Counter(target.minor for target in scene.targets)
     for source in scene.sources:
         place = str(source.mountpoint)
-        waiting = f"{scene.waiting[source.minor]} requests wait"
+        waiting = scene.waiting.get(source.minor, "an unknown number of")
         if scene.is_held(source):
-            yield ok(place, f"{users[source.minor]} targets, {waiting}")
+            yield ok(place, f"{users[source.minor]} targets, {waiting} requests wait")
         else:
             yield problem(
                 place,
-                f"neither mounter nor keeper holds it; {waiting}",
+                "neither mounter nor keeper holds it",
                 "csi-node mounts it anew; restart its pod if it does not",
             )
 

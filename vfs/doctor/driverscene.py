@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cachesvc.framesocket import is_answered
-from vfs.doctor.scene import held_at, is_of_driver
+from vfs.doctor.scene import held_at
 from vfs.mounting import wire
 from vfs.mounting.daemon import KEEPER, SUPERVISOR
 from vfs.mounting.mountinfo import FILESYSTEM_TYPE, MountInfo, mount_table
@@ -46,10 +46,10 @@ class DriverPlaces:
 
 @dataclass(frozen=True, slots=True)
 class DriverScene:
-    """One look. `published` are the targets on record, `waiting` counts requests by connection.
+    """One look. `targets` show a source mount, or lie where something is on record as published.
 
-    `held` are the connections that mounter and keeper have, None when neither says. Of mounts that
-    lie upon one another only the topmost counts.
+    `held` are the connections that mounter and keeper have, None when neither says; `waiting`
+    counts a connection's requests, where the kernel tells. Of mounts upon one another the topmost counts.
     """
 
     places: DriverPlaces
@@ -71,6 +71,7 @@ def look_at_driver(places: DriverPlaces) -> DriverScene:
     """Look at everything once; takes some seconds where a process does not answer."""
     mounts = list(topmost(each for each in mount_table() if each.filesystem == FILESYSTEM_TYPE))
     sources = [each for each in mounts if each.mountpoint.is_relative_to(places.state)]
+    connections = {each.minor for each in sources}
     published = frozenset(_published(places.state))
     has_mounter = _listens(places.supervisor)
     kept = held_at(places.keeper)
@@ -80,7 +81,7 @@ def look_at_driver(places: DriverPlaces) -> DriverScene:
         targets=tuple(
             each
             for each in mounts
-            if each not in sources and (is_of_driver(each) or each.mountpoint in published)
+            if each not in sources and (each.minor in connections or each.mountpoint in published)
         ),
         published=published,
         has_mounter=has_mounter,
@@ -90,7 +91,7 @@ def look_at_driver(places: DriverPlaces) -> DriverScene:
             [record.connection for record in kept.values()] if kept is not None else None,
             list(_served(places.link)) if has_mounter else None,
         ),
-        waiting={each.minor: _waiting(each.minor) for each in sources},
+        waiting=dict(_waiting(connections)),
     )
 
 
@@ -130,8 +131,10 @@ def _listens(path: Path) -> bool:
     return True
 
 
-def _waiting(connection: int) -> int:
-    try:
-        return int((CONTROL / str(connection) / "waiting").read_text())
-    except (OSError, ValueError):
-        return 0
+def _waiting(connections: Iterable[int]) -> Iterator[tuple[int, int]]:
+    for connection in connections:
+        try:
+            count = int((CONTROL / str(connection) / "waiting").read_text())
+        except (OSError, ValueError):
+            continue
+        yield connection, count

@@ -28,6 +28,7 @@ from vfs.mounting.daemon import (
     daemon_environment,
     lock,
 )
+from vfs.mounting.process import forbid_core_dumps
 from vfs.mounting.wire import Message, WireError
 
 log = logging.getLogger(__name__)
@@ -163,6 +164,7 @@ def main(starter: int | None = None, *, hold_only: bool = False) -> int:
     # The supervisors it starts need no reaping then.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     if hold_only:
+        forbid_core_dumps()
         signal.signal(signal.SIGTERM, _end)
     with wire.listen(KEEPER.socket) as listener:
         tell(starter, READY)

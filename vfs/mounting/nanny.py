@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cachesvc.spawn import service_pid
-from vfs.mounting.process import adopt_orphans, children
+from vfs.mounting.process import adopt_orphans, children, forbid_core_dumps
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class Nanny:
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         adopt_orphans()
+        forbid_core_dumps()
         raise_descriptor_limit()
         while not self._is_told_to_end():
             self._reap()

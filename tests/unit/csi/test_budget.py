@@ -21,3 +21,9 @@ def test_one_mount_may_want_more_than_there_is() -> None:
 
 def test_without_a_total_nothing_is_refused() -> None:
     Budget(None, 1 << 40).check(1 << 20, 1 << 20)
+
+
+def test_what_is_admitted_is_what_is_not_refused() -> None:
+    budget = Budget(100, 30)
+    assert [budget.admits(used, 1) for used in range(5)] == [True, True, True, False, False]
+    assert Budget(None, 30).admits(1 << 20, 1)
