@@ -1,4 +1,5 @@
-# One image for every role: mounting, the node's cache service, the node's CSI driver.
+# One image for every role: mounting, the node's cache service, and the Kubernetes driver's parts (csi-node, which runs
+# as root, mounter, keeper, controller; see csi/README.md).
 #
 #   docker build -t headrace .
 #   docker run --rm headrace --help
@@ -16,14 +17,15 @@ RUN .ci/setup build /opt/headrace
 FROM debian:bookworm-slim
 COPY .ci/setup /opt/.ci/setup
 RUN /opt/.ci/setup run && rm -rf /opt/.ci /var/lib/apt/lists/* \
-    && useradd --uid 10001 --create-home headrace \
+    && groupadd --gid 65532 headrace && useradd --uid 65532 --gid 65532 --create-home headrace \
     && install -d -o headrace -g headrace /var/cache/headrace
 COPY --from=build /opt/headrace /opt/headrace
 ENV PATH=/opt/headrace/bin:$PATH \
     HEADRACE_CACHE_DIR=/var/cache/headrace \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-USER 10001:10001
+# By number, so that Kubernetes can see that it is not root; the driver's manifests say the same one.
+USER 65532:65532
 WORKDIR /home/headrace
 # tini reaps what a dead supervisor leaves behind, and passes signals on.
 ENTRYPOINT ["tini", "--", "headrace"]

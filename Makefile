@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 TODAY := $(shell date -u +%Y-%m-%d)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench bench-full bench-setup test check lint types contracts unit format proto clean
+.PHONY: help setup demo bench bench-full bench-setup test check lint types contracts unit format proto manifests clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ format: setup ## rewrite the sources the way `make check` wants them
 
 proto: setup ## generate the code of csi/proto again, after a change of its .proto files
 	$(PYTHON) -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. csi/proto/*.proto
+
+manifests: ## render the driver's manifests again, after a change of csi/deploy; needs kubectl
+	kubectl kustomize csi/deploy/base > csi/deploy/rendered/base.yaml
+	kubectl kustomize csi/deploy/overlays/full > csi/deploy/rendered/full.yaml
 
 clean: ## remove .venv and all caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -10,7 +10,8 @@ from bench import side_by_side
 from bench.console import console, out_option, say, scratch_directory
 from bench.dose import Dose
 from bench.report import Report
-from bench.scenarios import chaos, memory, mounts, read, startup, workers
+from bench.scenarios import chaos, memory, mounts, podchaos, pods, read, startup, workers
+from tests.csi.blows import PodDose
 
 WIDTH = 150
 """Columns of a table that goes to a file."""
@@ -109,6 +110,39 @@ def chaos_command(seconds: float, out: Path | None, **counts: int) -> None:
     """Verify every byte that readers get while their servers are killed and replaced."""
     with scratch_directory() as scratch:
         finish(chaos.run(scratch, Dose(**counts), seconds, say), out)
+
+
+@main.command("pods")
+@click.option(
+    "--sizes",
+    callback=lambda _context, _option, text: parse_sizes(text),
+    default="1e3,1e6",
+    show_default=True,
+    help="Files in the datasets.",
+)
+@click.option("--at-once", default=200, show_default=True, help="Pods that come at one time.")
+@click.option("--pods", default=110, show_default=True, help="Pods of 4 volumes.")
+@click.option("--datasets", default=20, show_default=True, help="What these volumes show.")
+@repeats_option
+@out_option
+def pods_command(sizes: list[int], repeats: int, out: Path | None, **crowd: int) -> None:
+    """Measure what pods wait for volumes of the Kubernetes driver, alone and many at once."""
+    with scratch_directory() as scratch:
+        finish(pods.run(scratch, sizes, repeats, pods.CrowdSize(**crowd), say), out)
+
+
+@main.command("podchaos")
+@click.option("--kills", default=5, show_default=True, help="How often each role is killed.")
+@click.option("--pairs", default=2, show_default=True, help="How often any two at once.")
+@click.option("--steps", default=1, show_default=True, help="How often at each step of a publish.")
+@click.option("--stops", default=2, show_default=True, help="How often past the hang budget.")
+@click.option("--upgrades", default=3, show_default=True, help="How often each is replaced.")
+@click.option("--seconds", default=900.0, show_default=True, help="When to stop at the latest.")
+@out_option
+def podchaos_command(seconds: float, out: Path | None, **counts: int) -> None:
+    """Verify every byte that pods get while the Kubernetes driver and its servers are killed."""
+    with scratch_directory() as scratch:
+        finish(podchaos.run(scratch, PodDose(**counts), seconds, say), out)
 
 
 side_by_side.add_commands(main)

@@ -141,7 +141,10 @@ def _mount_id(descriptor: int) -> int | None:
 @contextmanager
 def _directory(source: Path, sub_path: str) -> Iterator[int]:
     """Yield a descriptor of a directory that lies inside the mount *source*, whatever links say."""
-    root = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        root = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise UnavailableError(f"cannot open {source}: {error.strerror}") from error
     try:
         found = _open_beneath(root, sub_path) if sub_path else os.dup(root)
     finally:

@@ -16,7 +16,13 @@ from csi.compare import Verdict, compare
 from csi.condition import Conditions, Finding, is_unreachable
 from csi.config import DriverConfig
 from csi.credentials import Credentials, credentials_of
-from csi.errors import CsiError, MounterFailedError, NotFoundError, UnavailableError
+from csi.errors import (
+    CsiError,
+    InvalidArgumentError,
+    MounterFailedError,
+    NotFoundError,
+    UnavailableError,
+)
 from csi.faultpoint import FaultPoints
 from csi.inflight import InFlight, Kind
 from csi.ledger import Ledger
@@ -169,6 +175,11 @@ class Publisher:
             ) from None
 
     async def _bring_about(self, call: PublishCall) -> None:
+        if not self._is_kubelets(call.wanted.target):
+            raise InvalidArgumentError(
+                f"target_path {str(call.wanted.target)!r} is not below {self._config.kubelet_dir}; "
+                "is the driver's --kubelet-dir the kubelet's --root-dir?"
+            )
         self._check_allowed(call)
         credentials = credentials_of(call, self._config, self._identity_key)
         self._check_endpoints(call, credentials)
@@ -256,6 +267,8 @@ class Publisher:
         record = self._ledger.at(target)
         if record is not None and record.volume_id != volume_id:
             return  # another volume's target: this one is not there
+        if record is None and not self._is_kubelets(target):
+            return  # nothing was ever published there, and what is mounted is somebody else's
         await self._reach("unpublish.check")
         await self._placing.take_off(volume_id, target, "unpublish")
         self.conditions.forget_failure(volume_id)
@@ -297,6 +310,9 @@ class Publisher:
     def _check_ready(self) -> None:
         if not self.ready:
             raise UnavailableError("the driver is starting; it will be tried again")
+
+    def _is_kubelets(self, target: Path) -> bool:
+        return target.is_relative_to(self._config.kubelet_dir)
 
     def _check_allowed(self, call: PublishCall) -> None:
         """Raise DeniedError unless the pod's namespace may use every place that was named."""

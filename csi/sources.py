@@ -146,7 +146,7 @@ class SourceMounts:
     async def refresh(self, key: str, spec: MountSpec) -> None:
         """Have a live mount go on with the credentials of *spec*."""
         mount = self._held[key]
-        fresh = replace(spec, key=key, mountpoint=mount.record.spec.mountpoint)
+        fresh = self._placed(spec, key)
         await self._mounter.refresh(key, fresh)
         self._held[key] = HeldMount(replace(mount.record, spec=fresh), mount.connection)
         self._specs.save(fresh)
@@ -162,8 +162,9 @@ class SourceMounts:
         key = mount.record.key
         made_here = self._is_ours(mount.record.spec) and key in os.listdir(self._directory)
         if made_here and key not in self._held:
-            self._held[key] = mount
-            self._specs.save(mount.record.spec)
+            spec = self._placed(mount.record.spec, key)
+            self._held[key] = HeldMount(replace(mount.record, spec=spec), mount.connection)
+            self._specs.save(spec)
         else:
             os.close(mount.connection)
 
@@ -223,12 +224,14 @@ class SourceMounts:
     def _own(self, spec: MountSpec) -> MountSpec:
         """Return *spec* with a key and a mountpoint that no other mount ever had."""
         key = f"{spec.key[:SHARE_SIZE]}-{secrets.token_hex(4)}"
-        own = replace(
-            spec, key=key, mountpoint=self._directory / key, allow_other=True, no_exec=True
-        )
-        if not self._is_ours(own):
+        if not KEY.fullmatch(key):
             raise MounterFailedError("MountError", f"the mounter made up a key: {spec.key!r}")
-        return own
+        return self._placed(spec, key)
+
+    def _placed(self, spec: MountSpec, key: str) -> MountSpec:
+        """Return *spec* with all that the mounter has no say in."""
+        mountpoint = self._directory / key
+        return replace(spec, key=key, mountpoint=mountpoint, allow_other=True, no_exec=True)
 
     def _is_ours(self, spec: MountSpec) -> bool:
         """Say whether a spec mounts where this driver mounts: the mounter is less trusted."""

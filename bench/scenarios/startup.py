@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import partial
@@ -105,7 +105,12 @@ def run(scratch: Path, sizes: Sequence[int], rounds: int, say: Callable[[str], N
 def put_files_to_read(site: Site, file_count: int, rounds: int) -> None:
     """Bring the files that will be read to the store."""
     numbers = {target.number(file_count, each) for target in Target for each in range(rounds)}
-    paths = [path_of(number) for number in sorted(numbers)]
+    put_files(site, file_count, sorted(numbers))
+
+
+def put_files(site: Site, file_count: int, numbers: Iterable[int]) -> None:
+    """Bring the files of these numbers to the store."""
+    paths = [path_of(number) for number in numbers]
     originals = site.scratch / "files"
     for path in paths:
         file = originals / path

@@ -43,6 +43,8 @@ ROLES = {
 }
 """Words of a command line → who it is; what a zygote forks says it by its name."""
 FORKED = {"headrace-worker": "worker", "headrace-asker": "asker"}
+HOLDERS = ("node", "supervisor", "keeper")
+"""Who has a copy of every connection."""
 MS_SHARED = 1 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -127,7 +129,20 @@ class ClusterNode:
     def await_service(self) -> None:
         """Return when the driver is registered and the mounter serves."""
         self.kubelet.await_driver()
-        wait_until(lambda: "mounter_connected 1.0" in self.metrics())
+        wait_until(self.is_connected)
+
+    def is_connected(self) -> bool:
+        """Say whether the driver is there and the mounter with it."""
+        try:
+            return "mounter_connected 1.0" in self.metrics()
+        except OSError:
+            return False
+
+    def start_beside(self, program: str) -> None:
+        """Start another one of a program while the one before runs on."""
+        self._processes[f"older {program}"] = self._processes.pop(program)
+        self.health_port = free_ports(1)[0]
+        self.start(program)
 
     def pid(self, program: str) -> int:
         """Return the process that was started as *program*."""
@@ -248,9 +263,12 @@ class ClusterNode:
                 _libc.umount2(os.fsencode(info.mountpoint), MNT_DETACH)
 
 
-def uid_of(pid: int) -> int:
-    """Return the user that a process runs as."""
-    return Path(f"/proc/{pid}").stat().st_uid
+def uid_of(pid: int) -> int | None:
+    """Return the user that a process runs as, None when it is gone."""
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except FileNotFoundError:
+        return None
 
 
 def role_of(pid: int) -> str | None:
@@ -300,14 +318,17 @@ def cluster_node(
     *options: str,
     environment: Mapping[str, str] | None = None,
     driver: CsiDriverObject | None = None,
+    programs: Sequence[str] = PROGRAMS,
+    awaited: bool = True,
 ) -> Iterator[ClusterNode]:
-    """Give a node on which everything runs and is registered; fail when it leaves something."""
+    """Give a node on which *programs* run, and are *awaited* to be ready and registered."""
     with shared_tmpfs() as directory:
         node = ClusterNode(directory, options=options, environment=environment, driver=driver)
         try:
-            node.start()
+            node.start(*programs)
             node.kubelet.start()
-            node.await_service()
+            if awaited:
+                node.await_service()
             yield node
         finally:
             node.close()

@@ -6,19 +6,22 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+SLOW_SECONDS = 0.05
+CLOSE_SECONDS = 10
 READER = """
 import hashlib, json, os, random, sys, time, select
 place, expected = sys.argv[1], json.load(open(sys.argv[2]))
+pause, slow_seconds = map(float, sys.argv[3:])
 names = list(expected)
 random.seed(os.getpid())
 read = errors = wrong = 0
-longest, last_error = 0.0, ""
+longest, last_error, slow = 0.0, "", []
 print("ready", flush=True)
 while not select.select([sys.stdin], [], [], 0)[0]:
     name = random.choice(names)
@@ -39,8 +42,12 @@ while not select.select([sys.stdin], [], [], 0)[0]:
         continue
     read += 1
     wrong += digest.hexdigest() != expected[name]
-    longest = max(longest, time.monotonic() - began)
-print(json.dumps([read, errors, wrong, longest, last_error]), flush=True)
+    took = time.monotonic() - began
+    longest = max(longest, took)
+    if took > slow_seconds and len(slow) < 10000:
+        slow.append((began, took))
+    time.sleep(pause)
+print(json.dumps([read, errors, wrong, longest, last_error, slow]), flush=True)
 """
 
 
@@ -53,12 +60,21 @@ class Report:
     wrong: int
     longest_seconds: float
     last_error: str
+    slow: Sequence[tuple[float, float]]
+    """When each file was opened that took more than `SLOW_SECONDS` to verify, and how long."""
 
 
 class Container:
     """A mount namespace that shows a target at a place of its own, and one reader in it."""
 
-    def __init__(self, target: Path, scratch: Path, expected: Path, propagation: str) -> None:
+    def __init__(
+        self,
+        target: Path,
+        scratch: Path,
+        expected: Path,
+        propagation: str = "private",
+        pause_seconds: float = 0.0,
+    ) -> None:
         """Show *target*; *propagation* is "private", or "slave" for HostToContainer."""
         inside = scratch / f"container-{time.monotonic_ns()}"
         inside.mkdir()
@@ -70,7 +86,8 @@ class Container:
         self._process = subprocess.Popen(
             [
                 *("unshare", "-m", "--propagation", "slave", "sh", "-c", script, "sh"),
-                *(sys.executable, "-c", READER, str(inside), str(expected)),
+                *(sys.executable, "-c", READER),
+                *(str(inside), str(expected), str(pause_seconds), str(SLOW_SECONDS)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -85,9 +102,10 @@ class Container:
         return Report(*json.loads(output))
 
     def close(self) -> None:
-        """End the reader, whatever it does."""
+        """End the reader, or leave it to the end of a mount that nobody serves any more."""
         self._process.kill()
-        self._process.communicate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.communicate(timeout=CLOSE_SECONDS)
 
 
 def _all_but(place: Path) -> str:
@@ -107,13 +125,14 @@ def containers(
     scratch: Path,
     files: Mapping[str, bytes],
     propagation: str = "private",
+    pause_seconds: float = 0.0,
 ) -> Iterator[list[Container]]:
-    """Give one container with a reader for each target."""
+    """Give one container with a reader for each target; readers pause between two files."""
     expected = write_expected(files, scratch / "expected.json")
     with ExitStack() as ends:
         made = []
         for target in targets:
-            container = Container(target, scratch, expected, propagation)
+            container = Container(target, scratch, expected, propagation, pause_seconds)
             ends.callback(container.close)
             made.append(container)
         yield made

@@ -43,9 +43,7 @@ class Crowd:
     def publish(self) -> list[float]:
         """Publish all and return how long each took, what the kubelet had to repeat included."""
         return self._each(
-            lambda claim: self._kubelet.publish_patiently(
-                claim.pod, claim.volume, PATIENCE_SECONDS
-            )
+            lambda claim: self._kubelet.publish_patiently(claim.pod, claim.volume, PATIENCE_SECONDS)
         )
 
     def tear_down(self) -> list[float]:

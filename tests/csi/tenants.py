@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import uuid4
 
 from tests.csi.conftest import Bucket, write_files
 from tests.csi.pods import Volume
@@ -21,6 +22,8 @@ COLLEAGUE = Tenant("tenant-c", (f"Read:{BUCKET}/a*",))
 REFS_ONLY = Tenant("tenant-refs", (f"Read:{BUCKET}/a/.headrace*",))
 STRANGER = Tenant("tenant-b", (f"Read:{BUCKET}/b*", f"Write:{BUCKET}/b*"))
 CONTENT = {f"d/f{number:02}": os.urandom(50_000 + number) for number in range(40)}
+COLD = {f"d{number}/file": os.urandom(30_000) for number in range(4)}
+"""One file a directory: to read one has no other fetched."""
 ROLE = "arn:aws:iam::123456789012:role/reader"
 
 
@@ -30,6 +33,15 @@ class Store:
 
     server: SeaweedServer
     proxy: FaultProxy
+
+    directory: Path
+
+    def fresh(self) -> str:
+        """Publish a dataset of which nobody has read anything, and return where it is."""
+        name = uuid4().hex[:8]
+        dataset = f"{DATASET}/{name}"
+        publish(self, dataset, write_files(self.directory / name, COLD))
+        return dataset
 
     def secrets(self, who: Tenant) -> dict[str, str]:
         """Return what a pod's secret holds."""
@@ -59,17 +71,19 @@ def tenants_store(directory: Path) -> Iterator[Store]:
     """Give a server with all tenants, on which the dataset is published."""
     users = [OWNER, COLLEAGUE, REFS_ONLY, STRANGER]
     with seaweed(BUCKET, users) as server, fault_proxy(server.endpoint) as proxy:
-        bucket = Bucket(
-            DATASET,
-            {"endpoint": proxy.endpoint},
-            {
-                **replace(server, endpoint=proxy.endpoint).environ,
-                "PATH": "/usr/bin:/bin",
-                "HOME": str(directory),
-            },
-        )
-        bucket.snapshot(write_files(directory / "files", CONTENT))
-        yield Store(server, proxy)
+        store = Store(server, proxy, directory)
+        publish(store, DATASET, write_files(directory / "files", CONTENT))
+        yield store
+
+
+def publish(store: Store, dataset: str, files: Path) -> None:
+    """Upload files and make a snapshot of them, as the owner of the server."""
+    environment = {
+        **replace(store.server, endpoint=store.proxy.endpoint).environ,
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(store.directory),
+    }
+    Bucket(dataset, {"endpoint": store.proxy.endpoint}, environment).snapshot(files)
 
 
 def grant(sts: FakeSts, tokens: Mapping[str, Tenant]) -> None:

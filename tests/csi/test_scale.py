@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.csi.cluster import NODE_NAME, ClusterNode, cluster_node
+from tests.csi.cluster import HOLDERS, NODE_NAME, ClusterNode, cluster_node
 from tests.csi.conftest import FILES, Bucket, new_bucket, write_files
 from tests.csi.crowd import Claim, Crowd, pods_with_volumes
 from tests.csi.pods import Pod
@@ -21,7 +21,6 @@ AT_ONCE = 60
 PODS, VOLUMES, DATASETS = 20, 4, 5
 MOST_REQUESTS = 8
 """To the object store, for the first publish of a dataset on a node."""
-HOLDERS = ("node", "supervisor", "keeper")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.csi.blows import PUBLISH_STEPS, UNPUBLISH_STEPS
 from tests.csi.cluster import ClusterNode, cluster_node
 from tests.csi.conftest import FILES, Bucket, new_bucket, write_files
 from tests.csi.containers import Container, containers
@@ -21,17 +22,6 @@ from vfs.mounting.mountinfo import mounted_at
 MANY: dict[str, bytes] = {
     f"part-{number // 50}/{number:04}": os.urandom(20_000 + 37 * number) for number in range(200)
 }
-PUBLISH_STEPS = (
-    "check",
-    "compare",
-    "resolve",
-    "acquire",
-    "intent",
-    "mkdir",
-    "bind",
-    "done",
-)
-UNPUBLISH_STEPS = ("check", "detach", "rmdir", "forget", "release")
 
 
 @pytest.fixture(scope="module")

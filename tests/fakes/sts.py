@@ -54,8 +54,8 @@ def fake_sts() -> Iterator[FakeSts]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:  # the base looks for this name
             size = int(self.headers.get("Content-Length") or 0)
-            form = {name: words[0] for name, words in parse_qs(self.rfile.read(size).decode()).items()}
-            status, body = sts.answer(form)
+            form = parse_qs(self.rfile.read(size).decode())
+            status, body = sts.answer({name: words[0] for name, words in form.items()})
             self.send_response(status)
             self.send_header("Content-Type", "text/xml")
             self.send_header("Content-Length", str(len(body)))

@@ -48,8 +48,9 @@ class DriverPlaces:
 class DriverScene:
     """One look. `targets` show a source mount, or lie where something is on record as published.
 
-    `held` are the connections that mounter and keeper have, None when neither says; `waiting`
-    counts a connection's requests, where the kernel tells. Of mounts upon one another the topmost counts.
+    `held` are the connections that mounter and keeper have, None when neither says. `waiting` has
+    the number of requests of each connection of which the kernel tells it. Where mounts lie upon
+    one another the topmost counts.
     """
 
     places: DriverPlaces

@@ -27,8 +27,8 @@ NO_MOUNT = ""
 """A key that no mount has."""
 KUBELET_VOLUMES = "kubernetes.io~csi"
 """Below a directory of this name the kubelet has all volumes of CSI drivers."""
-_SOURCE = re.compile(r"/.*/mounts/[0-9a-f]{32}")
-"""Named after a key that the mounter computed."""
+_SOURCE = re.compile(r"/.*/mounts/[0-9a-f]{32}(-[0-9a-f]+)?")
+"""The beginning of the key that the mounter computed, and what tells one from an earlier one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,3 +164,17 @@ def test_the_key_of_the_digests_is_made_once_and_roots_alone(tmp_path: Path) -> 
     assert identity_key(tmp_path) == key
     (path,) = tmp_path.iterdir()
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_tokens_are_exchanged_where_the_administrator_says() -> None:
+    config = replace(CONFIG, sts_endpoint="http://sts.example.org")
+    assert (of(token_call(), config).environment or {})["AWS_ENDPOINT_URL_STS"] == (
+        "http://sts.example.org"
+    )
+
+
+def test_the_endpoint_of_a_secret_is_a_plain_url_and_not_repeated_if_it_is_none() -> None:
+    assert of(call({**SECRETS, "endpoint": "http://h:1/"})).endpoint == "http://h:1"
+    with pytest.raises(InvalidArgumentError, match="endpoint") as caught:
+        of(call({**SECRETS, "endpoint": f"http://user:{SECRET}@h"}))
+    assert SECRET not in str(caught.value)

@@ -11,7 +11,8 @@ import click
 import pytest
 import yaml
 
-from csi.cli import csi
+from csi.attributes import parse_attributes
+from csi.cli import csi, node
 from csi.config import DRIVER_NAME, DriverConfig, parse_endpoint, read_allow_list
 from csi.policy import check_allowed
 from tests.unit.csi.manifests import (
@@ -272,25 +273,38 @@ def test_metrics_are_read_from_the_pods_that_have_them(full: Installation) -> No
     assert endpoint["port"] == full.container(NODE, "csi-node")["ports"][0]["name"]
 
 
-def config_of(settings: Mapping[str, str]) -> DriverConfig:
-    """Return what `headrace csi node` would make of a ConfigMap; Click exits for what is wrong."""
-    node = csi.get_command(click.Context(csi), "node")
-    assert node is not None
-    with pytest.MonkeyPatch.context() as patch:
-        for key, value in {**settings, "HEADRACE_CSI_NODE_NAME": "node-1"}.items():
-            patch.setenv(key, value)
-        context = node.make_context("node", [], auto_envvar_prefix="HEADRACE_CSI")
-    given = {key: value for key, value in context.params.items() if key not in UNPARSED}
-    return DriverConfig(parse_endpoint(context.params["endpoint"]), **given)
-
-
 UNPARSED = {"endpoint", "datasets", "log_level"}
+"""What the command makes of its options before it has a DriverConfig."""
+
+
+def options_of(command: click.Command, prefix: str, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a command reads of its environment; raises UsageError for what is wrong."""
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in settings.items():
+            patch.setenv(key, value)
+        return command.make_context("command", [], auto_envvar_prefix=prefix).params
+
+
+def config_of(settings: Mapping[str, str]) -> DriverConfig:
+    """Return what `headrace csi node` makes of a ConfigMap."""
+    said = options_of(node, "HEADRACE_CSI", {**settings, "HEADRACE_CSI_NODE_NAME": "node-1"})
+    given = {key: value for key, value in said.items() if key not in UNPARSED}
+    return DriverConfig(parse_endpoint(said["endpoint"]), **given)
 
 
 def test_the_driver_takes_its_settings(installed: Installation) -> None:
     config = config_of(installed.settings(DRIVER_SETTINGS))
     assert config.endpoint == config.kubelet_dir / "plugins" / DRIVER_NAME / "csi.sock"
     assert config.kube_api
+
+
+def test_the_mounter_takes_its_settings(installed: Installation) -> None:
+    said = options_of(mounter, "HEADRACE", installed.settings(MOUNTER_SETTINGS))
+    settings = installed.settings(MOUNTER_SETTINGS)
+    assert str(said["link"]) == settings["HEADRACE_RUNTIME_DIR"]
+    assert str(said["cache_dir"]) == settings["HEADRACE_CACHE_DIR"]
+    assert said["cache_size"] == {"50G": 50 << 30, "2T": 2 << 40}[settings["HEADRACE_CACHE_SIZE"]]
+    assert str(said["grace_seconds"]) == f"{float(settings['HEADRACE_GRACE_SECONDS'])}"
 
 
 def test_every_container_of_ours_is_started_by_a_command_that_exists(
@@ -331,7 +345,9 @@ def test_images_are_pinned_in_one_place() -> None:
                 containers = each["spec"]["template"]["spec"]["containers"]
                 assert not any(":" in one.get("image", "") for one in containers), path
     for _workload, container in Installation.read("full").containers():
-        assert container["image"].rpartition(":")[2].startswith(("0", "v"))
+        name, _, tag = container["image"].rpartition(":")
+        assert name
+        assert tag != "latest"
 
 
 def example_volumes() -> list[Mapping[str, Any]]:
@@ -347,8 +363,6 @@ def example_volumes() -> list[Mapping[str, Any]]:
 
 
 def test_examples_name_attributes_that_the_driver_knows() -> None:
-    from csi.attributes import parse_attributes  # noqa: PLC0415
-
     volumes = example_volumes()
     assert len(volumes) >= 5
     for volume in volumes:

@@ -8,7 +8,12 @@ from typing import cast
 
 import pytest
 
-from csi.errors import InvalidArgumentError, MounterFailedError, NotFoundError
+from csi.errors import (
+    InvalidArgumentError,
+    MounterFailedError,
+    NotFoundError,
+    UnavailableError,
+)
 from csi.node import NodeService
 from csi.proto import csi_pb2 as pb
 from csi.status import Context
@@ -131,7 +136,7 @@ def test_health_is_served_only_where_it_is_switched_on() -> None:
 def test_health_tells_why_a_volume_could_not_be_published() -> None:
     async def scenario(node: FakeNode, service: NodeService) -> None:
         node.resolver.fail = MounterFailedError("StoreUnavailableError", "no answer")
-        with pytest.raises(MounterFailedError):
+        with pytest.raises(UnavailableError, match="access cannot be checked"):
             await service.NodePublishVolume(publish_request(node), CONTEXT)
         request = pb.NodeGetVolumeHealthRequest(
             volume_id="volume-1", volume_publish_path=str(node.target())

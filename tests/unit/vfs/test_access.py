@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import pytest
 
-from cachesvc.chunk import CHUNK_SIZE
 from cachesvc.errors import AccessDeniedError, HeadraceError, ObjectChangedError, ObjectMissingError
 from tests.fakes.manifests import Directory, File, Node, Symlink, asked, manifest_of, written
 from tests.fakes.memory_store import MemoryStore
