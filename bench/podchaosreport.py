@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from bench.chaosreport import stall_row
 from bench.report import Bar, Report, Sheet
-from bench.stalls import Step, longest_after, percentile
+from bench.stalls import Step, longest_caused, percentile
 from tests.csi.blows import Act, Blow
 from tests.csi.containers import SLOW_SECONDS
 from tests.csi.containers import Report as ReaderReport
@@ -35,7 +35,7 @@ class Seen:
     def stalls(self) -> list[tuple[Blow, float]]:
         """Return each blow with the longest that anybody waited for a file after it."""
         steps = [Step(*slow) for reader in self.readers for slow in reader.slow]
-        longest = longest_after([moment for moment, _ in self.dealt], steps)
+        longest = longest_caused([moment for moment, _ in self.dealt], steps)
         return [(blow, stall) for (_, blow), stall in zip(self.dealt, longest, strict=True)]
 
 
@@ -47,8 +47,9 @@ def report(seen: Seen, pods: int, datasets: int) -> Report:
     return Report(
         scenario="podchaos",
         notes=[
-            f"{pods} containers read {datasets} datasets and verified {read:,} files; what follows "
-            "a blow is the longest that any of them took for one file until the next",
+            f"{pods} containers read {datasets} datasets and verified {read:,} files; a stall "
+            "is the longest that any of them took for one file in whose course, or before which, "
+            "the blow fell",
             f"under {SLOW_SECONDS * 1e3:g} ms counts as no wait; a new pod came and went after "
             "each blow",
             *([seen.failure] if seen.failure else []),

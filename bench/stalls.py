@@ -33,6 +33,22 @@ def longest_after(blows: Sequence[float], steps: Sequence[Step]) -> list[float]:
     return longest
 
 
+def longest_caused(blows: Sequence[float], steps: Sequence[Step]) -> list[float]:
+    """Return the longest step that each blow is to blame for.
+
+    That is the first blow in the course of a step, else the last one before it. For blows that
+    wait until everybody has recovered from the one before.
+    """
+    longest = [0.0] * len(blows)
+    for step in steps:
+        later = bisect_right(blows, step.began)
+        caught = later < len(blows) and blows[later] <= step.ended
+        number = later if caught else later - 1
+        if number >= 0:
+            longest[number] = max(longest[number], step.seconds)
+    return longest
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """Return the least value that at least *share* (up to 1) of all do not exceed."""
     return sorted(values)[max(math.ceil(share * len(values)), 1) - 1]

@@ -7,13 +7,8 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from botocore.configprovider import ConfiguredEndpointProvider
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError as UnreachableError,
-    HTTPClientError,
-    ProfileNotFound,
-)
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ProfileNotFound
+from botocore.exceptions import ConnectionError as UnreachableError
 from botocore.session import Session
 
 from cachesvc.errors import (

@@ -267,13 +267,21 @@ def test_a_token_buys_the_credentials_of_its_role(
     node.kubelet.unpublish(pod, volume)
 
 
-@pytest.mark.parametrize("brought", ["unknown", "stale"])
+@pytest.mark.parametrize(
+    ("brought", "code"),
+    [
+        ("unknown", DENIED),
+        ("stale", UNAUTHENTICATED),
+        ("unlucky", grpc.StatusCode.UNAVAILABLE),
+    ],
+)
 def test_a_token_that_buys_nothing_is_refused(
-    node: ClusterNode, store: Store, sts: FakeSts, brought: str
+    node: ClusterNode, store: Store, sts: FakeSts, brought: str, code: grpc.StatusCode
 ) -> None:
     sts.expired.add("stale")
+    sts.unlucky.add("unlucky")
     error = refusal(node, store.role_volume(), tokens(brought))
-    assert error.code in {DENIED, UNAUTHENTICATED}
+    assert error.code == code
     assert DATASET in error.text
     assert brought not in error.text
 

@@ -28,6 +28,8 @@ class FakeSts:
         """By role and token."""
         self.expired: set[str] = set()
         """Tokens that were good once."""
+        self.unlucky: set[str] = set()
+        """Tokens that are answered with HTTP 500."""
         self.asked: list[str] = []
         """Tokens that were brought, in order."""
         self._lock = Lock()
@@ -38,6 +40,8 @@ class FakeSts:
         with self._lock:
             self.asked.append(token)
             granted = self.grants.get((form.get("RoleArn", ""), token))
+            if token in self.unlucky:
+                return 500, REFUSED.format(code="InternalFailure", message="Not today")
             if token in self.expired:
                 return 400, REFUSED.format(code="ExpiredTokenException", message="Token expired")
             if granted is None:

@@ -52,6 +52,7 @@ def test_what_else_grpc_would_take_for_an_endpoint_is_refused(text: str) -> None
         ({"grace_seconds": -1}, "grace_seconds must be at least 0"),
         ({"hang_budget_seconds": 0}, "hang_budget_seconds must be at least 1"),
         ({"startup_taint": "not a key"}, "no key of a taint"),
+        ({"sts_endpoint": "http://user:word@host"}, "nothing secret"),
     ],
 )
 def test_settings_that_cannot_work_are_named(changes: dict[str, Any], complaint: str) -> None:

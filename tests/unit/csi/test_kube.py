@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -24,6 +25,8 @@ NODE = "node-1"
 OURS = {"key": "csi.headrace.dev/agent-not-ready", "effect": "NoExecute"}
 OTHER = {"key": "other.dev/not-ready", "effect": "NoSchedule"}
 POD = PodInfo("trainer-0", "research", "uid-1", "default")
+QUARTER_OF_AN_HOUR = 900.0
+MANY = 10_000
 CONFIG = DriverConfig(Path("/csi/csi.sock"), NODE)
 
 
@@ -70,6 +73,23 @@ def test_a_taint_that_somebody_adds_meanwhile_is_kept(kube: FakeKubeApi) -> None
     kube.meddle = new
     asyncio.run(remove_taint(kube))
     assert kube.taints == [OTHER, new]
+
+
+def test_after_a_quarter_of_an_hour_without_an_api_server_the_taint_still_goes(
+    kube: FakeKubeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    async def pass_time(seconds: float) -> None:
+        waits.append(seconds)
+        if sum(waits) > QUARTER_OF_AN_HOUR:
+            kube.refusals = 0
+
+    kube.refusals = MANY
+    monkeypatch.setattr(taint, "asyncio", SimpleNamespace(sleep=pass_time))
+    asyncio.run(remove_taint(kube))
+    assert kube.taints == [OTHER]
+    assert len(kube.requests) < 2 * QUARTER_OF_AN_HOUR / taint.LONGEST_DELAY_SECONDS + 10
 
 
 def test_waits_grow_to_a_minute_and_never_end() -> None:

@@ -43,7 +43,7 @@ def sources_in(root: Path) -> SourceMounts:
     )
 
 
-def told(root: Path, key: str, **changes: Any) -> HeldMount:
+def told(root: Path, key: str, **changes: Any) -> HeldMount:  # noqa: ANN401  fields of a spec
     """Return a mount as the mounter tells of it, with a descriptor of its choice."""
     spec = replace(spec_of(key), mountpoint=root / "mounts" / key)
     return HeldMount(MountRecord(replace(spec, **changes), b"", 7), os.open(root, os.O_RDONLY))
