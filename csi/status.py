@@ -66,7 +66,7 @@ CODE_BY_MOUNTER_ERROR = {
     # What is wrong with the dataset and does not pass.
     "ChunkCorruptError": StatusCode.INTERNAL,
     "ManifestDamagedError": StatusCode.INTERNAL,
-    "ManifestForeignError": StatusCode.INTERNAL,
+    "ManifestForeignError": StatusCode.FAILED_PRECONDITION,
     "ManifestNewerError": StatusCode.FAILED_PRECONDITION,
     "RefDamagedError": StatusCode.INTERNAL,
     # What is wrong with the node and may pass.

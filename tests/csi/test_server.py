@@ -232,9 +232,10 @@ def test_a_publish_without_a_mounter_is_to_be_tried_again_and_its_secret_stays_s
     driver: Driver,
 ) -> None:
     driver.start("--log-level=debug")
+    target = driver.kubelet.directory / "pods" / "target"
     request = pb.NodePublishVolumeRequest(
         volume_id="volume-1",
-        target_path=str(driver.root / "target"),
+        target_path=str(target),
         volume_capability=pb.VolumeCapability(
             mount=pb.VolumeCapability.MountVolume(),
             access_mode=pb.VolumeCapability.AccessMode(
@@ -251,7 +252,7 @@ def test_a_publish_without_a_mounter_is_to_be_tried_again_and_its_secret_stays_s
     assert "volume-1" in log
     for secret in (CANARY, "AKIAIOSFODNN7EXAMPLE"):
         assert secret not in log + driver.get("/metrics") + str(raised.value.details())
-    assert not (driver.root / "target").exists()
+    assert not target.exists()
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from cachesvc.objectstore.retry import RetryPolicy
 from vfs.errors import SnapshotMissingError
 from vfs.mounting.identity import Identity
 from vfs.mounting.spec import DEFAULT_READ_AHEAD_KIB, MountSpec
+from vfs.serving.manifestsource import check_is_of
 from vfs.snapshots.access import check_source
 from vfs.snapshots.dataset import Dataset, DatasetRequest, opened
 from vfs.snapshots.repository import Repository, StoredSnapshot
@@ -100,6 +101,7 @@ async def _looked_up(
         repository = Repository(store)
         found = await _snapshot(repository, dataset, request.snapshot_id)
         tree = await repository.open_found(found)
+        check_is_of(dataset.source.root, tree, dataset.repository.root)
         async with opened(dataset.source, STORE_POLICY) as source:
             await check_source(source, tree)
     spec = _spec(request, asked, dataset, found, cache)

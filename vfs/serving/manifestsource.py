@@ -57,12 +57,17 @@ async def open_tree(
 ) -> Tree:
     """Open *snapshot*, whose bytes *manifest* has, its id checked.
 
-    Raises ManifestForeignError for a snapshot of another source: its keys mean other objects.
+    Raises ManifestForeignError for a snapshot of another source.
     """
     tree = await Tree.open(manifest, snapshot.snapshot_id)
+    check_is_of(source, tree, repository)
+    return tree
+
+
+def check_is_of(source: str, tree: Tree, repository: str) -> None:
+    """Raise ManifestForeignError unless *tree* is of *source*: else its keys mean other objects."""
     if tree.superblock.source != source:
         raise ManifestForeignError(
-            f"snapshot {snapshot.snapshot_id} in {repository} is of {tree.superblock.source}: "
+            f"snapshot {tree.snapshot_id} in {repository} is of {tree.superblock.source}: "
             f"publish {source} to mount it"
         )
-    return tree

@@ -58,7 +58,7 @@ async def some_objects(tree: Tree, count: int) -> list[SourceObject]:
             return found
         if children:
             pending.append((directory, start + len(children)))
-        pending += [(child, 0) for child in children if child.bytes_below]
+        pending += [(child, 0) for child in reversed(children) if child.bytes_below]
     raise SourceUnreadableError(
         f"{tree.superblock.source}: snapshot {tree.snapshot_id} has no file to try access with "
         f"in its first {PAGES_LOOKED_AT} pages"

@@ -537,3 +537,15 @@ def test_something_else_at_a_target_is_not_covered_and_not_taken_off() -> None:
         assert node.sources.used() == set()
 
     play(scenario)
+
+
+def test_what_does_not_lie_below_the_kubelets_directory_is_left_alone() -> None:
+    async def scenario(node: FakeNode, publisher: Publisher) -> None:
+        elsewhere = node.root / "elsewhere"
+        with pytest.raises(InvalidArgumentError, match="--kubelet-dir"):
+            await publisher.publish(call_of(elsewhere))
+        node.mounts.mount(elsewhere)
+        await publisher.unpublish("volume-1", elsewhere)
+        assert node.mounts.at(elsewhere)
+
+    play(scenario)

@@ -56,6 +56,11 @@ def test_one_byte_of_the_first_file_with_bytes_is_read() -> None:
     assert tried(nodes, {"a/b/c": None}) == ["a/b/c"]
 
 
+def test_of_several_directories_the_first_is_looked_into() -> None:
+    nodes: dict[bytes, Node] = {b"a/x": File(1), b"b/x": File(1), b"c": File(0)}
+    assert tried(nodes, {"a/x": None}) == ["a/x"]
+
+
 def test_who_is_denied_it_is_denied_all() -> None:
     with pytest.raises(AccessDeniedError):
         tried({b"a": File(1), b"b": File(1)}, {"a": AccessDeniedError("no"), "b": None})
