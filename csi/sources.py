@@ -2,56 +2,39 @@
 
 This process is one of the holders of each connection. It makes and unmakes mounts, and never looks
 into one but to learn whether it is dead.
-
-A spec that the mounter resolved has the *share* as its key: what tells apart what is shown, how,
-and as whom. Each mount has a key of its own, the share and a random suffix, so that a new mount
-never meets one of the same share that is on its way out.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
-import re
-import secrets
-import select
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from csi.budget import Budget
-from csi.errors import CsiError, MounterFailedError, UnavailableError
+from csi.connections import Connections, is_disconnected, share_of
+from csi.errors import CsiError, UnavailableError
 from csi.mounter import HeldMount, Mounter
 from csi.mounts import Mounts
 from csi.specs import SpecFiles
 from csi.threads import StuckError, Threads
-from vfs.errors import MountError
-from vfs.mounting.connection import abort, make_mount
-from vfs.mounting.mountinfo import FILESYSTEM_TYPE, MountInfo
-from vfs.mounting.record import MountRecord
+from vfs.mounting.mountinfo import MountInfo
 from vfs.mounting.spec import MountSpec
 
 log = logging.getLogger(__name__)
 
-MOUNT_SECONDS = 15.0
-DETACH_SECONDS = 5.0
 REBIND_SECONDS = 30.0
 PROBE_SECONDS = 2.0
 SETTLE_SECONDS = 15.0
 LOOK_SECONDS = 5.0
-KEY = re.compile(r"[0-9a-f]{32}-[0-9a-f]{8}")
-SHARE_SIZE = 32
 
 Rebound = Callable[[Sequence[Path]], None]
 
 
 class SourceMounts:
-    """All source mounts of this node. Owns their descriptors."""
+    """All source mounts of this node, by share and key."""
 
     def __init__(
         self,
@@ -66,7 +49,7 @@ class SourceMounts:
         rebound: Rebound,
     ) -> None:
         """Mount below *directory*; tell *rebound* which targets were given another connection."""
-        self._directory = directory
+        self._connections = Connections(directory, mounts, threads)
         self._mounter = mounter
         self._mounts = mounts
         self._threads = threads
@@ -74,7 +57,6 @@ class SourceMounts:
         self._budget = budget
         self._grace_seconds = grace_seconds
         self._rebound = rebound
-        self._held: dict[str, HeldMount] = {}
         self._making: dict[str, int] = {}
         self._users: defaultdict[str, set[Path]] = defaultdict(set)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -102,10 +84,10 @@ class SourceMounts:
         Raises ExhaustedError, UnavailableError or MounterFailedError; nothing is used then.
         """
         await self._until_settled()
-        async with self._locks[spec.key[:SHARE_SIZE]]:
+        async with self._locks[share_of(spec.key)]:
             mount = self._live_one(spec)
             if mount is None:
-                mount = await self._make(self._own(spec))
+                mount = await self._make(self._connections.own(spec))
             elif mount.record.spec.environment != spec.environment:
                 await self.refresh(mount.record.key, spec)  # older ones may be near their end
             key = mount.record.key
@@ -122,8 +104,7 @@ class SourceMounts:
 
     def is_live(self, key: str) -> bool:
         """Say whether the kernel still asks the mount's server; asks nobody."""
-        mount = self._held.get(key)
-        return mount is not None and is_connected(mount.connection)
+        return self._connections.is_live(key)
 
     async def revive(self, key: str) -> None:
         """Give a mount that nobody holds a new connection, and its targets too.
@@ -131,12 +112,12 @@ class SourceMounts:
         Raises UnavailableError when what it takes is not known any more.
         """
         await self._until_settled()  # till then the mounter may hold what seems dead
-        async with self._locks[key[:SHARE_SIZE]]:
+        async with self._locks[share_of(key)]:
             if self.is_live(key):
                 return
-            held = self._held.get(key)
+            held = self._connections.get(key)
             spec = held.record.spec if held is not None else self._specs.load(key)
-            if spec is None or not self._is_ours(spec):
+            if spec is None or not self._connections.is_ours(spec):
                 raise UnavailableError(
                     f"the mount {key} is dead and how it was made is not known; delete its pods"
                 )
@@ -145,28 +126,19 @@ class SourceMounts:
 
     async def refresh(self, key: str, spec: MountSpec) -> None:
         """Have a live mount go on with the credentials of *spec*."""
-        mount = self._held[key]
-        fresh = self._placed(spec, key)
-        await self._mounter.refresh(key, fresh)
-        self._held[key] = HeldMount(replace(mount.record, spec=fresh), mount.connection)
-        self._specs.save(fresh)
+        await self._mounter.refresh(key, self._connections.placed(spec, key))
+        self._specs.save(self._connections.change(key, spec).record.spec)
 
     # For the mounter (csi.mounter.Holder)
 
     def held(self) -> list[HeldMount]:
         """Return all that is held."""
-        return list(self._held.values())
+        return self._connections.all()
 
     def adopt(self, mount: HeldMount) -> None:
         """Hold what the mounter holds; the connection is this object's from now on."""
-        key = mount.record.key
-        made_here = self._is_ours(mount.record.spec) and key in os.listdir(self._directory)
-        if made_here and key not in self._held:
-            spec = self._placed(mount.record.spec, key)
-            self._held[key] = HeldMount(replace(mount.record, spec=spec), mount.connection)
-            self._specs.save(spec)
-        else:
-            os.close(mount.connection)
+        if (adopted := self._connections.adopt(mount)) is not None:
+            self._specs.save(adopted.record.spec)
 
     def settle(self) -> None:
         """Take note that both sides know all that the other has."""
@@ -174,15 +146,17 @@ class SourceMounts:
 
     async def renew(self, key: str) -> HeldMount | None:
         """Give a mount a new connection, which the caller has served; None when nobody wants it."""
-        if key not in self._held:
+        if self._connections.get(key) is None:
             return None
-        async with self._locks[key[:SHARE_SIZE]]:
-            mount = self._held.get(key)
-            return None if mount is None else await self._connect(mount.record.spec)
+        async with self._locks[share_of(key)]:
+            mount = self._connections.get(key)
+            return None if mount is None else await self._connections.connect(mount.record.spec)
 
     async def rebind(self, key: str) -> None:
         """Let the targets of a mount that was given a new connection show it."""
-        mount = self._held[key]
+        mount = self._connections.get(key)
+        if mount is None:  # nobody uses it any more
+            return
         dead = self._outdated(mount)
         source = mount.record.spec.mountpoint
         call = partial(self._mounts.rebind, source, dead)
@@ -191,8 +165,7 @@ class SourceMounts:
 
     def lose(self, key: str) -> None:
         """Take note that the kernel may have ended a connection."""
-        if key in self._held and not self.is_live(key):
-            os.close(self._held.pop(key).connection)
+        self._connections.lose(key)
 
     # Making and unmaking
 
@@ -207,35 +180,12 @@ class SourceMounts:
 
     def _live_one(self, spec: MountSpec) -> HeldMount | None:
         """Return a mount to share; not one that has gone on with another's credentials since."""
-        for key, mount in self._held.items():
+        for mount in self._connections.all():
             is_same = mount.record.spec.identity == spec.identity
-            if is_same and key[:SHARE_SIZE] == spec.key[:SHARE_SIZE] and self._is_usable(mount):
+            is_same = is_same and share_of(mount.record.key) == share_of(spec.key)
+            if is_same and self._connections.is_usable(mount):
                 return mount
         return None
-
-    def _is_usable(self, mount: HeldMount) -> bool:
-        """Say whether the mount is connected and still to be seen at its own place."""
-        return is_connected(mount.connection) and any(
-            info.minor == mount.record.connection
-            and info.mountpoint == mount.record.spec.mountpoint
-            for info in self._mounts.table()
-        )
-
-    def _own(self, spec: MountSpec) -> MountSpec:
-        """Return *spec* with a key and a mountpoint that no other mount ever had."""
-        key = f"{spec.key[:SHARE_SIZE]}-{secrets.token_hex(4)}"
-        if not KEY.fullmatch(key):
-            raise MounterFailedError("MountError", f"the mounter made up a key: {spec.key!r}")
-        return self._placed(spec, key)
-
-    def _placed(self, spec: MountSpec, key: str) -> MountSpec:
-        """Return *spec* with all that the mounter has no say in."""
-        mountpoint = self._directory / key
-        return replace(spec, key=key, mountpoint=mountpoint, allow_other=True, no_exec=True)
-
-    def _is_ours(self, spec: MountSpec) -> bool:
-        """Say whether a spec mounts where this driver mounts: the mounter is less trusted."""
-        return bool(KEY.fullmatch(spec.key)) and spec.mountpoint == self._directory / spec.key
 
     async def _make(self, spec: MountSpec) -> HeldMount:
         """Mount *spec* and return when it is served; leave nothing when that fails."""
@@ -256,61 +206,37 @@ class SourceMounts:
 
     def _workers_beside(self, spec: MountSpec) -> int:
         """Return how many workers the other mounts have, those that are being made included."""
-        held = {key: mount.record.spec.worker_count for key, mount in self._held.items()}
+        specs = [mount.record.spec for mount in self._connections.all()]
+        held = {one.key: one.worker_count for one in specs}
         others = {**held, **self._making}
         return sum(count for key, count in others.items() if key != spec.key)
 
     async def _make_served(self, spec: MountSpec) -> HeldMount:
-        mount = await self._connect(spec)
+        mount = await self._connections.connect(spec)
         try:
             await self._mounter.serve(mount)
         except BaseException:
-            await asyncio.shield(self._unmount(spec.key))
+            await asyncio.shield(self._connections.unmount(spec.key))
             raise
         self._specs.save(spec)
         return mount
 
-    async def _connect(self, spec: MountSpec) -> HeldMount:
-        """Mount *spec* in the place of whatever is there, and hold the connection."""
-        await self._clear(spec)
-        call = partial(make_mount_at, spec)
-        try:
-            record, connection = await self._threads.run(
-                f"mount {spec.mountpoint}", call, MOUNT_SECONDS, undo_mount
-            )
-        except MountError as error:
-            raise UnavailableError(str(error)) from error
-        before = self._held.get(spec.key)
-        mount = self._held[spec.key] = HeldMount(record, connection)
-        if before is not None:
-            os.close(before.connection)
-        return mount
-
-    async def _clear(self, spec: MountSpec) -> None:
-        """Fail whatever waits on the connection that is mounted there, and take it off."""
-        for info in self._mounts.table():
-            if info.mountpoint == spec.mountpoint and info.filesystem == FILESYSTEM_TYPE:
-                call = partial(abort, info.minor)
-                await self._threads.run(f"abort {spec.key}", call, DETACH_SECONDS)
-        call_detach = partial(self._mounts.detach, spec.mountpoint)
-        await self._threads.run(f"unmount {spec.mountpoint}", call_detach, DETACH_SECONDS)
-
     def _end_if_unused(self, key: str) -> None:
         if not self._users[key]:
             del self._users[key]
-            if key in self._held and key not in self._ends:
+            if self._connections.get(key) is not None and key not in self._ends:
                 self._ends[key] = asyncio.create_task(self._end_later(key))
 
     async def _end_later(self, key: str) -> None:
         await asyncio.sleep(self._grace_seconds)
-        async with self._locks[key[:SHARE_SIZE]]:
+        async with self._locks[share_of(key)]:
             self._ends.pop(key, None)
             if key not in self._users:
                 await self._take_down(key)
 
     async def _end_now(self, key: str) -> None:
         """Take a mount down before its time, unless somebody wants it or is at it already."""
-        lock = self._locks[key[:SHARE_SIZE]]
+        lock = self._locks[share_of(key)]
         if lock.locked():
             return
         async with lock:
@@ -321,22 +247,9 @@ class SourceMounts:
 
     async def _take_down(self, key: str) -> None:
         """Unmount and forget. Who is still inside is served until they leave."""
-        await self._unmount(key)
+        await self._connections.unmount(key)
         self._specs.remove(key)
         self._mounter.statuses.pop(key, None)
-
-    async def _unmount(self, key: str) -> None:
-        place = self._directory / key
-        try:
-            call = partial(self._mounts.detach, place)
-            await self._threads.run(f"unmount {place}", call, DETACH_SECONDS)
-        except CsiError as error:
-            log.error("%s stays mounted: %s", place, error)
-        else:
-            with suppress(OSError):
-                place.rmdir()
-        if (mount := self._held.pop(key, None)) is not None:
-            os.close(mount.connection)
 
     # Looking after what is there
 
@@ -351,8 +264,7 @@ class SourceMounts:
 
     def _known(self) -> set[str]:
         """Return all that there is anything of."""
-        made = {path.name for path in self._directory.iterdir() if KEY.fullmatch(path.name)}
-        return made | set(self._held) | set(self._specs.keys())
+        return self._connections.keys() | set(self._specs.keys())
 
     async def _try_to_revive(self, key: str) -> None:
         log.warning("nobody holds the mount %s any more; mounting it anew", key)
@@ -383,35 +295,3 @@ class SourceMounts:
             for target in users
             if (info := shown.get(target)) is not None and info.minor != mount.record.connection
         ]
-
-
-def make_mount_at(spec: MountSpec) -> tuple[MountRecord, int]:
-    """Make the mountpoint and mount *spec* there. Raises MountError."""
-    try:
-        spec.mountpoint.mkdir(mode=0o755, parents=True, exist_ok=True)
-    except OSError as error:
-        raise MountError(f"cannot make {spec.mountpoint}: {error.strerror}") from error
-    return make_mount(spec)
-
-
-def undo_mount(made: tuple[MountRecord, int]) -> None:
-    """Abort a mount that came too late; whoever clears its place takes it off."""
-    record, connection = made
-    os.close(connection)
-    abort(record.connection)
-
-
-def is_connected(connection: int) -> bool:
-    """Say whether the kernel still has the other end of a FUSE descriptor."""
-    poll = select.poll()
-    poll.register(connection, 0)
-    return not poll.poll(0)
-
-
-def is_disconnected(mountpoint: Path) -> bool:
-    """Say whether a mount has no server any more; waits for one that does not answer."""
-    try:
-        os.statvfs(mountpoint)
-    except OSError as error:
-        return error.errno in {errno.ENOTCONN, errno.ECONNABORTED}
-    return False
