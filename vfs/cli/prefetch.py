@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from cachesvc.errors import UsageError
 from cachesvc.options import SizeType
 from vfs.cli.options import human_size, json_option, print_json
-from vfs.cli.progress import LINE_SECONDS
+from vfs.cli.progress import LINE_SECONDS, shown_bars
 from vfs.cli.upgrade import key_of
 from vfs.errors import MountError
 from vfs.mounting.ask import ask_supervisor
@@ -131,14 +130,7 @@ def _shown(*, quiet: bool) -> Iterator[Show]:
     if quiet or not sys.stderr.isatty():
         yield _Lines(quiet=quiet)
         return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[amount]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    with shown_bars() as bars:
         yield _Bar(bars)
 
 

@@ -26,6 +26,13 @@ def shown_progress() -> Iterator[PublishProgress]:
     if not sys.stderr.isatty():
         yield PlainProgress()
         return
+    with shown_bars() as bars:
+        yield BarProgress(bars)
+
+
+@contextmanager
+def shown_bars() -> Iterator[Progress]:
+    """Show bars on stderr for the length of a block; each says its `amount` in words."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -34,7 +41,7 @@ def shown_progress() -> Iterator[PublishProgress]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield BarProgress(bars)
+        yield bars
 
 
 class PlainProgress:
