@@ -130,17 +130,21 @@ class CacheClient:
         return self._map.has(chunk)
 
     async def cached_bytes(self, ref: ObjectRef) -> int:
-        """Return how many bytes of an object can be read without fetching any.
+        """Return how many bytes of an object can be read without fetching any."""
+        return sum((await self.readable_chunks(ref)).values())
+
+    async def readable_chunks(self, ref: ObjectRef) -> dict[int, int]:
+        """Return the lengths, by number, of an object's chunks that can be read at this moment.
 
         Takes time for the chunks that are here, not for the object's size, which may be a lie.
         """
-        size = 0
+        found: dict[int, int] = {}
         start: int | None = 0
         while start is not None:
-            some, start = self._map.readable_bytes(ref.digest, start)
-            size += some
+            some, start = self._map.readable_chunks(ref.digest, start)
+            found |= some
             await anyio.lowlevel.checkpoint()
-        return size
+        return found
 
     async def fill(self, wants: Sequence[Want], *, anew: bool = False) -> dict[ChunkId, bytes]:
         """Return once all *wants* can be read; the bytes of those that could not be cached.

@@ -25,6 +25,7 @@ from vfs.mounting.state import mount_directory
 from vfs.mounting.wire import Message
 from vfs.serving.attributes import AttributeReader
 from vfs.serving.channel import Channel, pyfuse3_pair
+from vfs.serving.entry import EntryEncoder
 from vfs.serving.epochs import EPOCHS_FILE, Epochs, create_epochs
 from vfs.serving.errno import errno_of
 from vfs.serving.extent import REPOSITORY, SOURCE
@@ -33,6 +34,7 @@ from vfs.serving.ino import ROOT_INO
 from vfs.serving.layout import Layouts
 from vfs.serving.lookahead import Lookahead
 from vfs.serving.manifestsource import open_cached
+from vfs.serving.metadata import Metadata
 from vfs.serving.mounted import MountedSnapshots
 from vfs.serving.reader import FileReader
 from vfs.snapshots.repository import StoredSnapshot
@@ -80,12 +82,13 @@ class Worker:
         layouts = Layouts(mounted, {SOURCE: spec.source.root, REPOSITORY: spec.repository.root})
         lookahead = Lookahead(mounted, layouts, client)
         reads = FileReader(layouts, client, lookahead)
+        names = Metadata(mounted, EntryEncoder(spec.uid, spec.gid))
         attributes = AttributeReader(mounted, layouts, client)
         operations = SnapshotOperations(mounted, attributes, spec.uid, spec.gid)
         ours, theirs = pyfuse3_pair()
         with ours, theirs:
             pyfuse3.init(operations, f"/dev/fd/{theirs.fileno()}", set())
-            channel = Channel(self._connection, ours, reads, errno_of)
+            channel = Channel(self._connection, ours, reads, names, errno_of)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(prefetch_once, client, mounted, spec)
                 nursery.start_soon(lookahead.run)
