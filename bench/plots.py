@@ -64,6 +64,7 @@ def plot(title: str, groups: Mapping[str, Mapping[str, Row]], path: Path) -> Non
     better = "more" if is_more_better(groups) else "less"
     axes.set_title(f"{title} ({better} is better)")
     axes.set_xticks([at + BAR_WIDTH / 2 - width / 2 for at in range(len(groups))], list(groups))
+    axes.margins(x=0.01)
     axes.tick_params("x", labelsize=6)
     axes.set_yscale("symlog" if spans_decades(groups) else "linear")
     canvas.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=9)

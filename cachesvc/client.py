@@ -135,17 +135,21 @@ class CacheClient:
         self._use(tuple(origins))
 
     async def cached_bytes(self, ref: ObjectRef) -> int:
-        """Return how many bytes of an object can be read without fetching any.
+        """Return how many bytes of an object can be read without fetching any."""
+        return sum((await self.readable_chunks(ref)).values())
+
+    async def readable_chunks(self, ref: ObjectRef) -> dict[int, int]:
+        """Return the lengths, by number, of an object's chunks that can be read at this moment.
 
         Takes time for the chunks that are here, not for the object's size, which may be a lie.
         """
-        size = 0
+        found: dict[int, int] = {}
         start: int | None = 0
         while start is not None:
-            some, start = self._map.readable_bytes(ref.digest, start)
-            size += some
+            some, start = self._map.readable_chunks(ref.digest, start)
+            found |= some
             await anyio.lowlevel.checkpoint()
-        return size
+        return found
 
     async def fill(self, wants: Sequence[Want], *, anew: bool = False) -> dict[ChunkId, bytes]:
         """Return once all *wants* can be read; the bytes of those that could not be cached.
@@ -265,6 +269,7 @@ class CacheClient:
     def _use(self, origins: tuple[Origin, ...]) -> None:
         self._origins = origins
         self._link.reopen(self._opening(origins))
+
     def _take_progress(self, progress: Progress) -> None:
         """Take note of how far the announced order has come, and whether it can go on."""
         if self._announcer.take(progress) and progress.state == PlanState.EXPIRED:

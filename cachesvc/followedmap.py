@@ -45,9 +45,9 @@ class FollowedMap:
         """Say whether a chunk can be read."""
         return self._reader is not None and self._reader.present(chunk)
 
-    def readable_bytes(self, digest: bytes, start: int) -> tuple[int, int | None]:
-        """Return the bytes of some chunks of an object, and from which chunk to go on."""
-        return (0, None) if self._reader is None else self._reader.readable_bytes(digest, start)
+    def readable_chunks(self, digest: bytes, start: int) -> tuple[dict[int, int], int | None]:
+        """Return the lengths of some chunks of an object, and from which chunk to go on."""
+        return ({}, None) if self._reader is None else self._reader.readable_chunks(digest, start)
 
     def follow(self, generation: bytes) -> None:
         """Read the files that the service writes now, if they are others than before."""

@@ -73,9 +73,9 @@ class Shot:
         return random.Random(SEED + number).sample(paths, len(paths))
 
 
-SMALL = Shot("110 KB", 110_000, 300, 8, shuffled=True)
-MIDDLING = Shot("323 KB", 323_000, 200, 8, shuffled=False)
-LARGE = Shot("5 MB", 5_000_000, 24, 4, shuffled=False)
+SMALL = Shot("110 KB", 110_000, 200, 8, shuffled=True)
+MIDDLING = Shot("323 KB", 323_000, 120, 8, shuffled=False)
+LARGE = Shot("5 MB", 5_000_000, 16, 4, shuffled=False)
 HUGE = Shot("150 MB", 150_000_000, 1, 1, shuffled=False)
 TELLING = (SMALL, MIDDLING, HUGE)
 MORE = (replace(SMALL, readers=16, shuffled=False), replace(SMALL, shape=NEAR), LARGE)

@@ -25,7 +25,7 @@ from cachesvc.store.maps import Maps, identities, release, shared_maps
 from cachesvc.store.slab import SlabClass, class_of, slab_pieces
 
 MAX_COUNTED = 1024
-"""Records that `readable_bytes` looks at in one transaction; they take 0.5 ms."""
+"""Records that `readable_chunks` looks at in one transaction; they take 0.5 ms."""
 
 
 class ChunkReader:
@@ -55,14 +55,15 @@ class ChunkReader:
         with Hits(self._maps, ()) as block:
             return block is not None and _is_trusted(self._maps.index, chunk)
 
-    def readable_bytes(self, digest: bytes, start: int = 0) -> tuple[int, int | None]:
-        """Count bytes that can be read of the object with this *digest*, from chunk *start* on.
+    def readable_chunks(self, digest: bytes, start: int = 0) -> tuple[dict[int, int], int | None]:
+        """Return the lengths, by number, of chunks that can be read of the object with this
+        *digest*, from chunk *start* on.
 
         Looks at `MAX_COUNTED` chunks at most, of those that are here; also returns the number of
         the chunk to go on from, None at the end.
         """
         with Hits(self._maps, ()) as block:
-            return (0, None) if block is None else _trusted_bytes(self._maps.index, digest, start)
+            return ({}, None) if block is None else _trusted(self._maps.index, digest, start)
 
     def stale(self) -> bool:
         """Return whether other files lie in the directory now, or none: open another reader."""
@@ -174,19 +175,21 @@ def _is_trusted(index: Environment, chunk: ChunkId) -> bool:
         return run_and_length_in(record)[0] >= trusted_run_in(meta)
 
 
-def _trusted_bytes(index: Environment, digest: bytes, start: int) -> tuple[int, int | None]:
+def _trusted(index: Environment, digest: bytes, start: int) -> tuple[dict[int, int], int | None]:
     prefix = RECORD + digest
-    size = 0
+    found: dict[int, int] = {}
     with viewing(index) as txn, txn.cursor() as cursor:
         meta = txn.get(META_KEY)
         if meta is None or not cursor.set_range(prefix + start.to_bytes(4, "big")):
-            return 0, None
+            return {}, None
         trusted_run = trusted_run_in(meta)
         for count, (key, record) in enumerate(cursor):
             if key[: len(prefix)] != prefix:
                 break
+            number = int.from_bytes(key[len(prefix) :], "big")
             if count == MAX_COUNTED:
-                return size, int.from_bytes(key[len(prefix) :], "big")
+                return found, number
             run, length = run_and_length_in(record)
-            size += length if run >= trusted_run else 0
-    return size, None
+            if run >= trusted_run:
+                found[number] = length
+    return found, None

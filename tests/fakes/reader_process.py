@@ -39,8 +39,8 @@ class Session:
     def present(self, chunk: ChunkId) -> bool:
         return self._opened().present(chunk)
 
-    def readable_bytes(self, digest: bytes, start: int = 0) -> tuple[int, int | None]:
-        return self._opened().readable_bytes(digest, start)
+    def readable_chunks(self, digest: bytes, start: int = 0) -> tuple[dict[int, int], int | None]:
+        return self._opened().readable_chunks(digest, start)
 
     def stale(self) -> bool:
         return self._opened().stale()

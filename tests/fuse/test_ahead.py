@@ -20,6 +20,9 @@ SIZE = 20_000
 CHUNK = 4 << 20
 CHUNKS = 12
 READ_SIZE = 128 << 10
+BLOCKS = CHUNK // READ_SIZE
+TOUCHED = [9, 2, 6, 11]
+"""Chunks of the large file, none of which follows the one before."""
 
 
 @pytest.fixture
@@ -100,18 +103,66 @@ def test_shuffled_reads_of_small_files(far: Node, s3_proxy: FaultProxy, s3_url: 
     assert gets(s3_proxy, "/small/").total() <= len(chosen) + 8
 
 
+def read_large(mount: Path, blocks: list[int]) -> None:
+    """Read blocks of the large file and check them."""
+    content = random.Random(0).randbytes(CHUNKS * CHUNK)
+    with (mount / "large").open("rb", buffering=0) as file:
+        for offset in (block * READ_SIZE for block in blocks):
+            found = os.pread(file.fileno(), READ_SIZE, offset)
+            assert found == content[offset : offset + READ_SIZE]
+
+
+def cached_large(mount: Path) -> int:
+    """Return how much of the large file is on the node."""
+    return int(os.getxattr(mount / "large", "user.headrace.cached_bytes"))
+
+
 def test_random_reads_of_a_large_file(far: Node, s3_proxy: FaultProxy, s3_url: str) -> None:
-    """Random reads of a large file fetch the chunks of 4 MiB that they touch, each once, and no
-    others.
+    """The first random read within 4 MiB of a large file fetches the blocks of 128 KiB that it
+    touches; the next one there has the 4 MiB fetched as well, once.
     """
     mount = mounted(far, s3_proxy, s3_url)
-    touched = [9, 2, 6, 11]
-    with (mount / "large").open("rb", buffering=0) as file:
-        for chunk in touched * 3:
-            offset = chunk * CHUNK + random.Random(chunk).randrange(1, 20) * READ_SIZE
-            assert len(os.pread(file.fileno(), READ_SIZE, offset)) == READ_SIZE
-    assert gets(s3_proxy, "/large").total() == len(touched)
-    assert os.getxattr(mount / "large", "user.headrace.cached_bytes") == b"%d" % (4 * CHUNK)
+    first = [chunk * BLOCKS + 5 for chunk in TOUCHED]
+    read_large(mount, first)
+    assert gets(s3_proxy, "/large").total() == len(TOUCHED)
+    assert cached_large(mount) == len(TOUCHED) * READ_SIZE
+    read_large(mount, [block + 20 for block in first])
+    wait_until(lambda: cached_large(mount) == len(TOUCHED) * CHUNK)
+    assert gets(s3_proxy, "/large").total() == 3 * len(TOUCHED)
+    read_large(mount, [block + 9 for block in first])
+    assert gets(s3_proxy, "/large").total() == 3 * len(TOUCHED)
+
+
+def test_reads_of_all_sizes_anywhere_in_a_large_file(
+    far: Node, s3_proxy: FaultProxy, s3_url: str
+) -> None:
+    """Whatever mix of fine and whole chunks is on the node, four readers get the right bytes."""
+    content = random.Random(0).randbytes(CHUNKS * CHUNK)
+    mount = mounted(far, s3_proxy, s3_url)
+
+    def right(number: int) -> bool:
+        chance = random.Random(number)
+        offset = chance.randrange(len(content))
+        size = chance.choice([1, 5000, READ_SIZE, READ_SIZE + 1, CHUNK + 1])
+        with (mount / "large").open("rb", buffering=0) as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            return os.pread(file.fileno(), size, offset) == content[offset : offset + size]
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(right, range(100)))
+
+
+def test_random_reads_of_a_large_file_with_hashes(
+    far: Node, s3_proxy: FaultProxy, s3_url: str
+) -> None:
+    """Random reads of a large file whose snapshot has hashes fetch the chunks of 4 MiB that they
+    touch, each once, and no others.
+    """
+    mount = mounted(far, s3_proxy, s3_url, "--hash")
+    first = [chunk * BLOCKS + 5 for chunk in TOUCHED]
+    read_large(mount, [*first, *(block + 20 for block in first)])
+    assert gets(s3_proxy, "/large").total() == len(TOUCHED)
+    assert cached_large(mount) == len(TOUCHED) * CHUNK
 
 
 def test_a_large_file_in_order(far: Node, s3_proxy: FaultProxy, s3_url: str) -> None:

@@ -26,6 +26,7 @@ from vfs.mounting.role import is_mounter
 from vfs.mounting.state import mount_directory
 from vfs.serving.attributes import AttributeReader
 from vfs.serving.channel import Channel, pyfuse3_pair
+from vfs.serving.entry import EntryEncoder
 from vfs.serving.epochs import EPOCHS_FILE, Epochs, create_epochs
 from vfs.serving.errno import errno_of
 from vfs.serving.extent import REPOSITORY, SOURCE
@@ -34,6 +35,7 @@ from vfs.serving.ino import ROOT_INO
 from vfs.serving.layout import Layouts
 from vfs.serving.lookahead import Lookahead
 from vfs.serving.manifestsource import open_cached
+from vfs.serving.metadata import Metadata
 from vfs.serving.modes import Modes
 from vfs.serving.mounted import MountedSnapshots
 from vfs.serving.reader import FileReader
@@ -94,13 +96,14 @@ class Worker:
         lookahead = Lookahead(mounted, layouts, client)
         tally = Tally()
         reads = FileReader(layouts, client, lookahead, tally)
-        attributes = AttributeReader(mounted, layouts, client)
         modes = Modes(spec.mode, is_open=spec.allow_other and is_mounter())
+        names = Metadata(mounted, EntryEncoder(spec.uid, spec.gid, modes))
+        attributes = AttributeReader(mounted, layouts, client)
         operations = SnapshotOperations(mounted, attributes, spec.uid, spec.gid, modes)
         ours, theirs = pyfuse3_pair()
         with ours, theirs:
             pyfuse3.init(operations, f"/dev/fd/{theirs.fileno()}", set())
-            channel = Channel(self._connection, ours, reads, errno_of)
+            channel = Channel(self._connection, ours, reads, names, errno_of)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(prefetch_once, client, mounted, spec)
                 nursery.start_soon(lookahead.run)

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from cachesvc.client import CacheClient
 from vfs.errors import MissingAttributeError
 from vfs.manifest.inode import Inode, Kind
-from vfs.serving.extent import file_spans
+from vfs.serving.extent import PlacedExtent, file_spans
+from vfs.serving.grain import bytes_here
 from vfs.serving.layout import Layouts
 from vfs.serving.mounted import MountedSnapshots
 
@@ -64,7 +65,13 @@ class AttributeReader:
     async def _cached_bytes(self, epoch: int, inode: Inode) -> str:
         placed = await self._layouts.extents(epoch, inode.position)
         if inode.extent is None:
-            return str(sum([await self._chunks.cached_bytes(each.object) for each in placed]))
+            return str(sum([await self._bytes_here(each) for each in placed]))
         spans = [piece.span for piece in file_spans(placed, 0, inode.size)]
         here = [span for span in spans if self._chunks.readable(span.chunk)]
         return str(sum(span.stop - span.start for span in here))
+
+    async def _bytes_here(self, extent: PlacedExtent) -> int:
+        """Count the bytes of an extent's whole object that are here, in either grain."""
+        whole = await self._chunks.readable_chunks(extent.object)
+        fine = extent.fine and await self._chunks.readable_chunks(extent.fine.object)
+        return bytes_here(extent, whole, fine or {})

@@ -14,12 +14,16 @@ REPOSITORY = 1
 
 @dataclass(frozen=True, slots=True)
 class PlacedExtent:
-    """Bytes `[offset, offset + length)` of `object`, which lies in the origin number `origin`."""
+    """Bytes `[offset, offset + length)` of `object`, which lies in the origin number `origin`.
+
+    `fine` is the same in smaller chunks, where there is one: for reads here and there.
+    """
 
     origin: int
     object: ObjectRef
     offset: int
     length: int
+    fine: PlacedExtent | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import stat
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
@@ -18,18 +17,20 @@ from pyfuse3 import EntryAttributes, FileHandleT, FileNameT, InodeT, ReaddirToke
 from vfs.errors import WrongKindError
 from vfs.manifest.inode import Inode, Kind
 from vfs.serving.attributes import AttributeReader
+from vfs.serving.entry import (
+    BLOCK_SIZE,
+    FOREVER_SECONDS,
+    NAME_MAX,
+    blocks_of,
+    shown_size,
+)
 from vfs.serving.errno import errno_of
 from vfs.serving.ino import cookie_of, epoch_of, position_of
 from vfs.serving.modes import Modes
 from vfs.serving.mounted import MountedSnapshots
 
-FOREVER_SECONDS = 2**31
-"""How long the kernel may believe what it was told: a snapshot does not change."""
-BLOCK_SIZE = 4096
-NAME_MAX = 255
 DOTS = 2
 """The first entries of each listing: `.` and `..`."""
-FILE_TYPES = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.SYMLINK: stat.S_IFLNK}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,7 +67,9 @@ class Listing:
 
 
 class SnapshotOperations(pyfuse3.Operations):
-    """Names and attributes. READ and OPEN never come here: see `vfs.serving.channel`."""
+    """Names and attributes. READ and OPEN never come here, LOOKUP and GETATTR only when something
+    has to be read first: see `vfs.serving.channel`.
+    """
 
     supports_dot_lookup = True
 
@@ -185,12 +188,11 @@ class SnapshotOperations(pyfuse3.Operations):
         entry = EntryAttributes()
         entry.st_ino = InodeT(ino)
         entry.entry_timeout = entry.attr_timeout = lifetime
-        entry.st_mode = FILE_TYPES[inode.kind] | self._modes.shown(inode)
+        entry.st_mode = self._modes.st_mode(inode)
         entry.st_nlink = inode.nlink
         entry.st_uid = self._uid
         entry.st_gid = self._gid
-        size = BLOCK_SIZE if inode.kind is Kind.DIRECTORY else inode.size
-        entry.st_size = size
+        entry.st_size = size = shown_size(inode)
         entry.st_blocks = blocks_of(inode.kind, size)
         entry.st_blksize = BLOCK_SIZE
         entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = inode.mtime_ns
@@ -202,10 +204,3 @@ class SnapshotOperations(pyfuse3.Operations):
         entry.st_ino = InodeT(0)
         entry.entry_timeout = FOREVER_SECONDS
         return entry
-
-
-def blocks_of(kind: Kind, size: int) -> int:
-    """Return st_blocks as ext4 counts: whole blocks in units of 512 bytes, none for a symlink."""
-    if kind is Kind.SYMLINK:
-        return 0
-    return -(-size // BLOCK_SIZE) * (BLOCK_SIZE // 512)

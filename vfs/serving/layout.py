@@ -12,6 +12,7 @@ from vfs.manifest.inode import Extent, Inode, Kind
 from vfs.manifest.stored import Place, StoredObject
 from vfs.manifest.tree import Tree
 from vfs.serving.extent import REPOSITORY, SOURCE, PlacedExtent
+from vfs.serving.grain import with_fine_grain
 from vfs.serving.mounted import MountedSnapshots
 from vfs.serving.recent import Recent
 
@@ -85,7 +86,8 @@ class Layouts:
         key = path.decode("utf-8", "surrogateescape")
         chunk_size = tree.superblock.chunk_size
         source = ObjectRef(self._roots[SOURCE], key, inode.size, inode.version, chunk_size)
-        return (PlacedExtent(SOURCE, source, 0, inode.size),)
+        extent = PlacedExtent(SOURCE, source, 0, inode.size)
+        return (extent if inode.hashed else with_fine_grain(extent),)  # hashes are of whole chunks
 
     def _packed(self, tree: Tree, extent: Extent, stored: StoredObject) -> Layout:
         if extent.length == 0:

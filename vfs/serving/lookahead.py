@@ -14,6 +14,7 @@ from cachesvc.client import Want
 from cachesvc.errors import HeadraceError
 from vfs.manifest.inode import Inode, Kind
 from vfs.serving.extent import ExtentSpan, PlacedExtent, file_spans
+from vfs.serving.grain import LONE_READ_LIMIT, is_known
 from vfs.serving.layout import Layouts
 from vfs.serving.mounted import MountedSnapshots
 from vfs.serving.neighbours import WIDTH_LIMIT, Allowance, Place, Scan, Scans
@@ -91,6 +92,17 @@ class Lookahead:
             self._note_range(place, extent, request)
         if request.offset == 0 and extent.length <= LARGEST_NEIGHBOUR:
             self._note_file(place, extent.length, missed=missed)
+
+    def is_lone(self, place: Place, request: ReadRequest) -> bool:
+        """Say whether a read, which was noted already, is alone and not one of several in order."""
+        window = self._windows.get(place)
+        return window is not None and not window.in_order and request.size < LONE_READ_LIMIT
+
+    def note_lone(self, place: Place, pieces: Sequence[ExtentSpan]) -> None:
+        """Have chunks fetched whole into which more than one read fell alone."""
+        for piece in pieces:
+            if is_known(piece, self._chunks.readable):
+                self._queue(ChunkPlan(place, piece.extent, range(piece.index, piece.index + 1)))
 
     def _note_range(self, place: Place, extent: PlacedExtent, request: ReadRequest) -> None:
         window = self._window(place, extent)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
+from typing import Final
 
 from vfs.manifest.inode import Inode, Kind
 
+FILE_TYPES: Final = {
+    Kind.FILE: stat.S_IFREG,
+    Kind.DIRECTORY: stat.S_IFDIR,
+    Kind.SYMLINK: stat.S_IFLNK,
+}
 READABLE = 0o444
 PERMISSIONS = 0o777
 
@@ -20,6 +27,10 @@ class Modes:
 
     files: int | None = None
     is_open: bool = False
+
+    def st_mode(self, inode: Inode) -> int:
+        """Return the kind of *inode* and its bits."""
+        return FILE_TYPES[inode.kind] | self.shown(inode)
 
     def shown(self, inode: Inode) -> int:
         """Return the bits of *inode*."""

@@ -16,7 +16,7 @@ import trio
 
 from vfs.errors import StaleInodeError, WrongKindError
 from vfs.manifest.inode import Inode, Kind
-from vfs.manifest.tree import Tree
+from vfs.manifest.tree import NotLoaded, Tree
 from vfs.serving.births import Births
 from vfs.serving.ino import ROOT_INO, ROOT_POSITION, Ino, epoch_of, ino_of, position_of
 from vfs.serving.lineage import NOWHERE, Lineage
@@ -27,6 +27,7 @@ TREES_OPEN: Final = 8
 """Snapshots of which pages are in memory; a mount mostly looks at one or two."""
 DIRECTORIES_FOLLOWED: Final = 16_384
 """Directory numbers whose present place is remembered, about 200 bytes each."""
+_DOTS: Final = frozenset((b".", b".."))
 
 
 class History(Protocol):
@@ -87,23 +88,44 @@ class MountedSnapshots:
 
     # From numbers to inodes
 
+    def inode_nowait(self, ino: int) -> tuple[int, Inode] | None:
+        """Return the same as `inode`, or None when something must be read first."""
+        now = self.epoch
+        epoch, position = self._place(ino, now)
+        tree = self.tree_nowait(epoch)
+        inode = None if tree is None else tree.inode_nowait(position)
+        if inode is None or (epoch < now and inode.kind is Kind.DIRECTORY):
+            return None
+        return epoch, inode
+
     async def inode(self, ino: int) -> tuple[int, Inode]:
         """Return what *ino* means now, and the epoch that says so. Raises StaleInodeError."""
         now = self.epoch
-        if ino == ROOT_INO:
-            return now, await self._at(now, ROOT_POSITION)
-        epoch, position = self._followed.get(ino) or (epoch_of(ino), position_of(ino))
+        epoch, position = self._place(ino, now)
         inode = await self._at(epoch, position)
         if epoch < now and inode.kind is Kind.DIRECTORY:
             epoch, inode = await self.follow(epoch, inode, now)
             self._followed.put(ino, (epoch, inode.position))
         return epoch, inode
 
+    def lookup_nowait(self, ino: int, name: bytes) -> tuple[Ino, Inode] | NotLoaded | None:
+        """Return the same as `lookup`, or NOT_LOADED when something must be read first."""
+        place = self.inode_nowait(ino)
+        if place is None or name in _DOTS:
+            return NotLoaded.NOT_LOADED
+        epoch, directory = place
+        _check_directory(ino, directory)
+        tree = self.tree_nowait(epoch)
+        found = NotLoaded.NOT_LOADED if tree is None else tree.lookup_nowait(directory, name)
+        if not isinstance(found, Inode):
+            return found
+        number = self._number_nowait(epoch, found)
+        return NotLoaded.NOT_LOADED if number is None else (number, found)
+
     async def lookup(self, ino: int, name: bytes) -> tuple[Ino, Inode] | None:
         """Return the child *name* of a directory, `.` and `..` included, with its number."""
         epoch, directory = await self.inode(ino)
-        if directory.kind is not Kind.DIRECTORY:
-            raise WrongKindError(f"inode {ino} is no directory")
+        _check_directory(ino, directory)
         if name == b".":
             return Ino(ino), directory
         if name == b"..":
@@ -128,6 +150,12 @@ class MountedSnapshots:
             epoch, inode = epoch + 1, found
         return epoch, inode
 
+    def _place(self, ino: int, now: int) -> tuple[int, int]:
+        """Return the epoch and the position by which *ino* is known."""
+        if ino == ROOT_INO:
+            return now, ROOT_POSITION
+        return self._followed.get(ino) or (epoch_of(ino), position_of(ino))
+
     async def _at(self, epoch: int, position: int) -> Inode:
         tree = await self.tree(epoch)
         return tree.inode_nowait(position) or await tree.inode(position)
@@ -142,6 +170,11 @@ class MountedSnapshots:
             return ROOT_INO, directory
         above = await tree.inode(directory.parent)
         return (await self.numbers(epoch, above, [directory]))[0], directory
+
+    def _number_nowait(self, epoch: int, inode: Inode) -> Ino | None:
+        """Return the number of an inode that *epoch* has, None when it is not remembered."""
+        place = ino_of(epoch, inode.position)
+        return place if epoch == 0 else self._born.get(place)
 
     async def numbers(self, epoch: int, parent: Inode, children: Sequence[Inode]) -> list[Ino]:
         """Return the numbers of *children*, which the directory *parent* has in *epoch*.
@@ -192,3 +225,8 @@ class MountedSnapshots:
         for place, born in zip(asked, numbers, strict=True):
             if epoch_of(place) > 0:
                 self._born.put(place, born)
+
+
+def _check_directory(ino: int, inode: Inode) -> None:
+    if inode.kind is not Kind.DIRECTORY:
+        raise WrongKindError(f"inode {ino} is no directory")

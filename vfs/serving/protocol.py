@@ -104,16 +104,13 @@ READDIR_SIZE_MAX = 128 * 1024
 
 
 LEAST_BODY_SIZES = {
-    Opcode.LOOKUP: 0,
     Opcode.GETATTR: 16,
     Opcode.READLINK: 0,
     Opcode.STATFS: 0,
     Opcode.GETXATTR: 8,
     Opcode.LISTXATTR: 8,
 }
-"""What pyfuse3 serves as it comes, and the size of the structure that the body begins with."""
-NAMED_REQUESTS = frozenset({Opcode.LOOKUP, Opcode.GETXATTR})
-"""After the structure comes a name that ends with NUL."""
+"""What pyfuse3 can serve as it comes, and the size of the structure that the body begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +145,17 @@ def check_body(header: RequestHeader, message: bytes) -> None:
     """Raise MalformedRequestError unless the body is what its opcode demands: libfuse trusts it."""
     body = message[IN_HEADER.size :]
     least = LEAST_BODY_SIZES[Opcode(header.opcode)]
-    named = header.opcode in NAMED_REQUESTS
+    named = header.opcode == Opcode.GETXATTR
     if len(body) < least or (named and b"\0" not in body[least:]):
         raise MalformedRequestError(f"the body of a request {header.opcode} is malformed")
+
+
+def lookup_name(message: bytes) -> bytes:
+    """Return the name that LOOKUP asks for. Raises MalformedRequestError when it does not end."""
+    end = message.find(0, IN_HEADER.size)
+    if end < 0:
+        raise MalformedRequestError("the name in a LOOKUP does not end")
+    return message[IN_HEADER.size : end]
 
 
 def read_request(message: bytes | bytearray | memoryview) -> ReadRequest:

@@ -26,6 +26,11 @@ class ReadaheadWindow:
         self._width = 0
         self._planned = 0
 
+    @property
+    def in_order(self) -> bool:
+        """Say whether the last read began the file or went on from the one before."""
+        return self._width > 0
+
     def advance(self, offset: int, length: int) -> range:
         """Note a read of `[offset, offset + length)`; return the chunks to ask for now."""
         stop = offset + length

@@ -10,6 +10,7 @@ from cachesvc.client import CacheClient
 from cachesvc.errors import ChunkCorruptError
 from vfs.serving.channel import Buffers, Reply
 from vfs.serving.extent import ExtentSpan, file_spans
+from vfs.serving.grain import mixed
 from vfs.serving.ino import epoch_of, position_of
 from vfs.serving.layout import Layouts
 from vfs.serving.lookahead import Lookahead
@@ -43,7 +44,7 @@ class FileReader:
         if extents is None:
             return False
         pieces = list(file_spans(extents, request.offset, request.size))
-        if not self._replied(pieces, reply):
+        if not self._replied(pieces, reply) and not self._replied_mixed(pieces, reply):
             return False
         self._lookahead.note(place, extents, request, missed=False)
         return True
@@ -53,10 +54,14 @@ class FileReader:
         place = epoch_of(node), position_of(node)
         extents = await self._layouts.extents(*place)
         pieces = list(file_spans(extents, request.offset, request.size))
-        if self._replied(pieces, reply):  # all that was missing was where the file lies
+        if self._replied(pieces, reply) or self._replied_mixed(pieces, reply):
+            # All that was missing was where the file lies.
             self._lookahead.note(place, extents, request, missed=False)
             return
         self._lookahead.note(place, extents, request, missed=True)
+        if self._lookahead.is_lone(place, request):
+            self._lookahead.note_lone(place, pieces)
+            pieces = list(mixed(pieces, self._chunks.readable))
         wants = [await self._layouts.want(*place, each.extent, each.index) for each in pieces]
         for _ in range(ATTEMPTS):
             loaned = await self._chunks.fill(wants)
@@ -80,6 +85,12 @@ class FileReader:
         self._tally.hits += 1
         self._tally.hit_bytes += size_of(pieces)
         return True
+
+    def _replied_mixed(self, pieces: Sequence[ExtentSpan], reply: Reply) -> bool:
+        """Reply if all *pieces* are here, some of them in fine chunks only."""
+        if all(piece.extent.fine is None for piece in pieces):
+            return False
+        return self._replied(list(mixed(pieces, self._chunks.readable)), reply)
 
     @contextmanager
     def _buffers(

@@ -324,28 +324,30 @@ def put_pieces(store: ChunkStore, ref: ObjectRef, indices: Iterable[int]) -> Non
     store.put([NewChunk(ref.chunk_id(index), bytes(100)) for index in indices])
 
 
-def test_readable_bytes_are_those_of_the_object_however_large_it_is(
+def test_readable_chunks_are_those_of_the_object_however_large_it_is(
     store: ChunkStore, reader: ReaderProcess
 ) -> None:
     others = [ObjectRef("test://", str(number), 512, None, 512) for number in range(50)]
     for other in others:
         put_pieces(store, other, [0])
-    assert reader.readable_bytes(HUGE.digest) == (0, None)
+    assert reader.readable_chunks(HUGE.digest) == ({}, None)
     put_pieces(store, HUGE, [0, 7, 1 << 31, (1 << 32) - 1])
-    assert reader.readable_bytes(HUGE.digest) == (400, None)
-    assert reader.readable_bytes(HUGE.digest, 8) == (200, None)
-    assert all(reader.readable_bytes(other.digest) == (100, None) for other in others)
+    late = {1 << 31: 100, (1 << 32) - 1: 100}
+    assert reader.readable_chunks(HUGE.digest) == ({0: 100, 7: 100} | late, None)
+    assert reader.readable_chunks(HUGE.digest, 8) == (late, None)
+    assert all(reader.readable_chunks(other.digest) == ({0: 100}, None) for other in others)
 
 
-def test_readable_bytes_are_counted_in_slices(store: ChunkStore, reader: ReaderProcess) -> None:
+def test_readable_chunks_come_in_slices(store: ChunkStore, reader: ReaderProcess) -> None:
     put_pieces(store, HUGE, range(MAX_COUNTED))
-    assert reader.readable_bytes(HUGE.digest) == (100 * MAX_COUNTED, None)
+    slice_of_all = dict.fromkeys(range(MAX_COUNTED), 100)
+    assert reader.readable_chunks(HUGE.digest) == (slice_of_all, None)
     put_pieces(store, HUGE, [1 << 20])
-    assert reader.readable_bytes(HUGE.digest) == (100 * MAX_COUNTED, 1 << 20)
-    assert reader.readable_bytes(HUGE.digest, 1 << 20) == (100, None)
+    assert reader.readable_chunks(HUGE.digest) == (slice_of_all, 1 << 20)
+    assert reader.readable_chunks(HUGE.digest, 1 << 20) == ({1 << 20: 100}, None)
 
 
-def test_unverified_chunks_are_not_readable_bytes(
+def test_unverified_chunks_are_not_readable_chunks(
     config: CacheConfig, reader: ReaderProcess
 ) -> None:
     store = ChunkStore(config)
@@ -353,7 +355,7 @@ def test_unverified_chunks_are_not_readable_bytes(
     reader.open(config.directory)
     die(store)
     store = ChunkStore(config)
-    assert reader.readable_bytes(HUGE.digest) == (0, None)
+    assert reader.readable_chunks(HUGE.digest) == ({}, None)
     store.verify(HUGE.chunk_id(1))
-    assert reader.readable_bytes(HUGE.digest) == (100, None)
+    assert reader.readable_chunks(HUGE.digest) == ({1: 100}, None)
     store.close()

@@ -4,15 +4,34 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import trio
 
+from vfs.errors import StaleInodeError
 from vfs.serving.channel import Channel, Reply, pyfuse3_pair
 from vfs.serving.errno import errno_of
-from vfs.serving.protocol import IN_HEADER, OUT_HEADER, READ_IN, Opcode, ReadRequest
+from vfs.serving.protocol import (
+    IN_HEADER,
+    OUT_HEADER,
+    READ_IN,
+    Opcode,
+    ReadRequest,
+    error_reply,
+)
 
 UNIQUE = 4
+
+
+class OneNameKnown:
+    """A directory of which one name is in memory."""
+
+    def lookup_nowait(self, directory: int, name: bytes) -> bytes | None:
+        del directory
+        return b"entry" if name == b"known" else None
+
+    def getattr_nowait(self, node: int) -> bytes | None:
+        raise StaleInodeError(f"nobody knows {node}")
 
 
 class PiecesOfOneByte:
@@ -57,16 +76,30 @@ def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield kernel, server
 
 
-def answer(file: PiecesOfOneByte | BrokenFile, size: int) -> bytes:
-    """Return what a channel answers to READ of *size* bytes of *file*."""
-    body = READ_IN.pack(0, 0, size, 0, 0, 0, 0)
-    head = IN_HEADER.pack(IN_HEADER.size + len(body), Opcode.READ, UNIQUE, 2, 0, 0, 0, 0, 0)
+def request(opcode: Opcode, body: bytes, unique: int = UNIQUE) -> bytes:
+    """Return a request as the kernel would send it."""
+    return IN_HEADER.pack(IN_HEADER.size + len(body), opcode, unique, 2, 0, 0, 0, 0, 0) + body
+
+
+def read_of(size: int, unique: int = UNIQUE) -> bytes:
+    """Return READ of *size* bytes."""
+    return request(Opcode.READ, READ_IN.pack(0, 0, size, 0, 0, 0, 0), unique)
+
+
+def answer_to(message: bytes, file: PiecesOfOneByte | BrokenFile) -> bytes:
+    """Return what a channel answers when pyfuse3 says nothing."""
     ours, theirs = pyfuse3_pair()
     with connection() as (kernel, server), ours, theirs:
-        kernel.send(head + body)
+        kernel.send(message)
         kernel.shutdown(socket.SHUT_WR)
-        trio.run(serve_until_answered, Channel(server.fileno(), ours, file, errno_of), kernel)
+        channel = Channel(server.fileno(), ours, file, OneNameKnown(), errno_of)
+        trio.run(serve_until_answered, channel, kernel)
         return kernel.recv(1 << 20)
+
+
+def answer(file: PiecesOfOneByte | BrokenFile, size: int) -> bytes:
+    """Return what a channel answers to READ of *size* bytes of *file*."""
+    return answer_to(read_of(size), file)
 
 
 async def serve_until_answered(channel: Channel, kernel: socket.socket) -> None:
@@ -92,3 +125,63 @@ def test_a_reply_that_is_refused_becomes_eio() -> None:
     too_large_for_the_socket = 8 << 20
     reply = answer(PiecesOfOneByte(), too_large_for_the_socket)
     assert OUT_HEADER.unpack_from(reply) == (OUT_HEADER.size, -errno.EIO, UNIQUE)
+
+
+def test_a_name_that_is_known_is_told_at_once() -> None:
+    reply = answer_to(request(Opcode.LOOKUP, b"known\0"), BrokenFile())
+    assert reply == OUT_HEADER.pack(OUT_HEADER.size + 5, 0, UNIQUE) + b"entry"
+
+
+def test_an_error_in_telling_attributes_is_that_requests_errno() -> None:
+    reply = answer_to(request(Opcode.GETATTR, bytes(16)), BrokenFile())
+    assert OUT_HEADER.unpack(reply) == (OUT_HEADER.size, -errno.ESTALE, UNIQUE)
+
+
+def test_a_name_that_is_not_known_is_left_to_pyfuse3() -> None:
+    message = request(Opcode.LOOKUP, b"unknown\0")
+    ours, theirs = pyfuse3_pair()
+    with connection() as (kernel, server), ours, theirs:
+        kernel.send(message)
+        channel = Channel(server.fileno(), ours, BrokenFile(), OneNameKnown(), errno_of)
+        theirs.settimeout(10)
+
+        async def answer_as_pyfuse3() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(channel.run)
+                await trio.lowlevel.wait_readable(theirs)
+                assert theirs.recv(1000) == message
+                channel.retire()
+                theirs.send(error_reply(UNIQUE, errno.ENOENT))
+
+        trio.run(answer_as_pyfuse3)
+        assert kernel.recv(1000) == error_reply(UNIQUE, errno.ENOENT)
+
+
+def test_two_channels_of_one_connection_answer_each_request_once() -> None:
+    """Both are woken by each request; the one that finds nothing is there for the next."""
+    uniques = range(1, 201)
+    answered: list[int] = []
+
+    async def ask() -> None:
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                for channel in channels:
+                    nursery.start_soon(channel.run)
+                for unique in uniques:
+                    kernel.send(read_of(1, unique))
+                    await trio.lowlevel.wait_readable(kernel)
+                    answered.append(OUT_HEADER.unpack_from(kernel.recv(100))[2])
+                for channel in channels:
+                    channel.retire()
+
+    with connection() as (kernel, server), server.dup() as other, ExitStack() as ends:
+        channels = []
+        for end in (server, other):
+            ours, theirs = pyfuse3_pair()
+            ends.enter_context(ours)
+            ends.enter_context(theirs)
+            channels.append(
+                Channel(end.fileno(), ours, PiecesOfOneByte(), OneNameKnown(), errno_of)
+            )
+        trio.run(ask)
+    assert answered == list(uniques)

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from cachesvc.chunk import ChunkId
+from cachesvc.chunk import CHUNK_SIZE, ChunkId
 from cachesvc.client import Want
 from tests.fakes.manifests import File, MemorySource, Node, add_all, written
 from vfs.manifest.builder import ManifestBuilder
@@ -19,6 +19,7 @@ from vfs.manifest.packing import Packing
 from vfs.manifest.stored import Place, StoredObject
 from vfs.manifest.tree import Tree
 from vfs.serving.extent import REPOSITORY, SOURCE, file_spans
+from vfs.serving.grain import FINE_SIZE, LONE_READ_LIMIT
 from vfs.serving.layout import Layouts
 from vfs.serving.lookahead import BATCH_COUNT, Lookahead
 from vfs.serving.mounted import MountedSnapshots
@@ -71,10 +72,8 @@ def packing(size: int) -> Packing:
     return made
 
 
-async def play(
-    size: int, numbers: Iterable[int], *, packed: bool = False, held: bool = False
-) -> Chunks:
-    """Read the files of those numbers one after the other, or have them all on the node before."""
+def published(size: int, *, packed: bool = False) -> MountedSnapshots:
+    """Mount a directory of files that are all of that size."""
     builder = ManifestBuilder()
     nodes: dict[bytes, Node] = {b"d/%04d" % number: File(size) for number in range(COUNT)}
     add_all(builder, nodes)
@@ -83,7 +82,14 @@ async def play(
     async def open_tree(_: StoredSnapshot) -> Tree:
         return await Tree.open(MemorySource(data), result.snapshot_id)
 
-    mounted = MountedSnapshots(Single(StoredSnapshot(result.snapshot_id, len(data))), open_tree)
+    return MountedSnapshots(Single(StoredSnapshot(result.snapshot_id, len(data))), open_tree)
+
+
+async def play(
+    size: int, numbers: Iterable[int], *, packed: bool = False, held: bool = False
+) -> Chunks:
+    """Read the files of those numbers one after the other, or have them all on the node before."""
+    mounted = published(size, packed=packed)
     layouts = Layouts(mounted, {SOURCE: "s3://h/source", REPOSITORY: "s3://h/repository"})
     chunks = Chunks()
     lookahead = Lookahead(mounted, layouts, chunks)
@@ -152,3 +158,47 @@ def test_the_last_file_is_followed_by_nothing(packed: bool) -> None:
 
 def test_large_files_are_not_fetched_before_they_are_opened() -> None:
     assert trio.run(lambda: play(17 * MIB, range(20))).batches == []
+
+
+async def lone_reads(reads: Sequence[ReadRequest], *, here: int) -> tuple[list[bool], list[int]]:
+    """Read one large file of which a fine chunk is *here*; which reads are alone, what they have
+    fetched whole.
+    """
+    mounted = published(10 * CHUNK_SIZE)
+    layouts = Layouts(mounted, {SOURCE: "s3://h/source", REPOSITORY: "s3://h/repository"})
+    chunks, place = Chunks(), (0, FIRST)
+    lookahead = Lookahead(mounted, layouts, chunks)
+    extents = await layouts.extents(*place)
+    assert extents[0].fine is not None
+    chunks.held.add(extents[0].fine.object.chunk_id(here))
+    alone = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lookahead.run)
+        for read in reads:
+            lookahead.note(place, extents, read, missed=True)
+            alone.append(lookahead.is_lone(place, read))
+            if alone[-1]:
+                pieces = list(file_spans(extents, read.offset, read.size))
+                lookahead.note_lone(place, pieces)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    return alone, [want.index for want in chunks.asked()]
+
+
+def test_a_small_read_elsewhere_is_alone_and_a_large_one_or_the_next_is_not() -> None:
+    size = 128 << 10
+    reads = [
+        ReadRequest(8 * CHUNK_SIZE, size),
+        ReadRequest(5 * CHUNK_SIZE, size),
+        ReadRequest(2 * CHUNK_SIZE, LONE_READ_LIMIT),
+    ]
+    alone, asked = trio.run(lambda: lone_reads(reads, here=0))
+    assert (alone, asked) == ([True, True, False], [])
+    onward = [reads[0], ReadRequest(8 * CHUNK_SIZE + size, size)]
+    assert trio.run(lambda: lone_reads(onward, here=0))[0] == [True, False]
+
+
+def test_a_second_lone_read_of_a_chunk_has_it_fetched_whole() -> None:
+    reads = [ReadRequest(8 * CHUNK_SIZE, 5000), ReadRequest(5 * CHUNK_SIZE, 5000)]
+    fine_ones = CHUNK_SIZE // FINE_SIZE
+    assert trio.run(lambda: lone_reads(reads, here=5 * fine_ones + 7)) == ([True, True], [5])

@@ -24,7 +24,7 @@ from tests.fakes.manifests import (
 from vfs.errors import StaleInodeError
 from vfs.manifest.builder import ManifestBuilder
 from vfs.manifest.inode import ROOT_POSITION, Inode, Kind
-from vfs.manifest.tree import Tree
+from vfs.manifest.tree import NotLoaded, Tree
 from vfs.serving.ino import ROOT_INO, Ino
 from vfs.serving.mounted import MountedSnapshots
 from vfs.snapshots.repository import StoredSnapshot
@@ -165,7 +165,10 @@ async def check_step(
         born = birth(versions.models, path, epoch)
         assert given_out.setdefault(each.ino, (born, path)) == (born, path)
         parent = found[path.rpartition(b"/")[0]].ino if b"/" in path else ROOT_INO
-        assert await mounted.lookup(parent, path.rpartition(b"/")[2]) == (each.ino, each.inode)
+        name = path.rpartition(b"/")[2]
+        expected = each.ino, each.inode
+        assert mounted.lookup_nowait(parent, name) in (expected, NotLoaded.NOT_LOADED)
+        assert await mounted.lookup(parent, name) == expected
         if each.inode.kind is Kind.DIRECTORY:
             above = await mounted.lookup(each.ino, b"..")
             assert above is not None
@@ -179,7 +182,9 @@ async def check_meanings(
     """Check what every number that was ever given out means now, and in a listing begun before."""
     walks = [await walk(await mounted.tree(epoch)) for epoch in range(versions.current + 1)]
     for ino, (born, path) in given_out.items():
+        known = mounted.inode_nowait(ino)
         epoch, inode = await mounted.inode(ino)
+        assert known in (None, (epoch, inode))
         last = death(versions.models, path, born)
         node = await node_of(await mounted.tree(epoch), inode)
         assert node == versions.models[last][path]

@@ -61,11 +61,21 @@ def test_a_readdir_reaches_pyfuse3_with_the_node_as_its_handle_and_a_bounded_siz
     assert len(changed) == len(message)
 
 
+def test_the_name_of_a_look_up_ends_at_its_first_nul() -> None:
+    assert protocol.lookup_name(request(Opcode.LOOKUP, b"name\0")) == b"name"
+    assert protocol.lookup_name(request(Opcode.LOOKUP, b"na\0me\0")) == b"na"
+    assert protocol.lookup_name(request(Opcode.LOOKUP, b"\0")) == b""
+    for endless in (b"name", b""):
+        with pytest.raises(MalformedRequestError, match="does not end"):
+            protocol.lookup_name(request(Opcode.LOOKUP, endless))
+
+
 @given(st.binary(max_size=200))
 def test_bytes_of_any_kind_are_a_request_or_a_protocol_error(message: bytes) -> None:
     for decode in (
         protocol.request_header,
         protocol.read_request,
+        protocol.lookup_name,
         lambda data: protocol.as_pyfuse3_readdir(data, 1),
         lambda data: protocol.init_reply(data, 1),
     ):

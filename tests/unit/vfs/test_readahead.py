@@ -14,6 +14,16 @@ def test_the_first_read_asks_for_one_chunk_at_the_start_and_for_nothing_elsewher
     assert not ReadaheadWindow(CHUNK, 100).advance(MIB, MIB)
 
 
+def test_reading_is_in_order_from_the_start_and_from_the_second_read_elsewhere() -> None:
+    window = ReadaheadWindow(CHUNK, 100)
+    reads = [(0, MIB), (MIB, MIB), (50 * CHUNK, MIB), (50 * CHUNK + MIB, MIB), (20 * CHUNK, MIB)]
+    seen = []
+    for offset, length in reads:
+        window.advance(offset, length)
+        seen.append(window.in_order)
+    assert seen == [True, True, False, True, False]
+
+
 @given(st.lists(st.integers(1, 1000), max_size=50))
 def test_random_reads_ask_for_nothing(places: list[int]) -> None:
     """However near they are: only a read right behind the one before goes on."""
