@@ -3,8 +3,9 @@
 New chunks pass through a small queue first, so that one pass over a large dataset evicts itself;
 what is used again before it leaves, or comes back soon after, is kept in the main queue.
 
-One pass over a chunk touches it many times. So time is counted in bytes admitted, and all touches
-within a hundredth of the capacity are one use.
+The first touch tells of the read for which a chunk was fetched, and is no use yet, however late it
+is told. One pass over a chunk touches it many times. So time is counted in bytes admitted, and all
+touches within a hundredth of the capacity are one use.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class EvictionPolicy:
             return
         self._admitted_size += size
         queue = self._main if self._ghosts.take(chunk) else self._small
-        queue.append(chunk, _Entry(size, self._admitted_size))
+        queue.append(chunk, _Entry(size, None))
 
     def restore(self, chunk: ChunkId, size: int, hot: bool) -> None:
         """Take note of a chunk found at the start; call in the order of admission."""
@@ -70,7 +71,9 @@ class EvictionPolicy:
         entry = self._small.get(chunk) or self._main.get(chunk)
         if entry is None:
             return
-        if (self._admitted_size - entry.used_at) * ONE_USE_SHARE > self.capacity:
+        if entry.used_at is None:
+            entry.used_at = self._admitted_size
+        elif (self._admitted_size - entry.used_at) * ONE_USE_SHARE > self.capacity:
             entry.uses = min(entry.uses + 1, MAX_USES)
             entry.used_at = self._admitted_size
 
@@ -136,11 +139,11 @@ class EvictionPolicy:
 
 
 class _Entry:
-    """One chunk: its size, its uses since they last saved it, and when the last of them was."""
+    """One chunk: its size, its uses since they last saved it, and when it was read last."""
 
     __slots__ = ("size", "used_at", "uses")
 
-    def __init__(self, size: int, used_at: int) -> None:
+    def __init__(self, size: int, used_at: int | None) -> None:
         self.size = size
         self.used_at = used_at
         self.uses = 0

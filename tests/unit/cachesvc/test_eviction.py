@@ -38,12 +38,22 @@ def test_victims_are_gone_at_once() -> None:
     assert (policy.size, policy.count) == (20, 2)
 
 
+def read(policy: EvictionPolicy, number: int) -> None:
+    """Use a chunk, fetched anew if need be."""
+    if chunk(number) not in policy:
+        admit(policy, number)
+    policy.touch(chunk(number))
+
+
 def test_nothing_goes_when_nothing_is_needed() -> None:
     assert list(filled(range(100)).victims(0, NOTHING)) == []
 
 
 def test_a_chunk_used_later_on_stays() -> None:
-    policy = filled(range(100))
+    policy = filled(range(1))
+    policy.touch(chunk(0))
+    for number in range(1, 100):
+        admit(policy, number)
     policy.touch(chunk(0))
     assert list(policy.victims(10, NOTHING)) == [chunk(1)]
     assert policy.hot(chunk(0))
@@ -56,14 +66,17 @@ def test_touches_while_a_chunk_is_first_read_do_not_make_it_hot() -> None:
     assert not policy.hot(chunk(99))
 
 
+def test_the_first_touch_of_a_chunk_is_no_use_however_late_it_is_told() -> None:
+    policy = filled(range(100))
+    policy.touch(chunk(0))
+    assert not policy.hot(chunk(0))
+
+
 def test_one_pass_over_a_large_dataset_leaves_what_is_used_again_and_again() -> None:
     policy = filled(range(80))
-    for number in range(80):
-        policy.touch(chunk(number))
     for number in range(1000, 3000):
-        admit(policy, number)
-        policy.touch(chunk(number))
-        policy.touch(chunk(number % 80))
+        read(policy, number)
+        read(policy, number % 80)
     assert sum(chunk(number) in policy for number in range(80)) >= 78
 
 

@@ -85,8 +85,10 @@ def test_too_many_small_chunks_are_evicted_too() -> None:
 
 def test_a_chunk_used_again_is_reported_hot_once() -> None:
     residents = filled(1)
+    residents.touch(chunk(0))
     for number in range(1, 60):
         residents.admit(chunk(number), 10, now=0.0)
+    assert residents.newly_hot() == []
     residents.touch(chunk(0))
     assert residents.newly_hot() == [chunk(0)]
     residents.touch(chunk(0))
