@@ -238,8 +238,9 @@ class ClusterNode:
 
     def log(self) -> str:
         """Return everything that any process has written."""
-        paths = [*self.logs.iterdir(), *self.link.rglob("*log"), *self.cache.glob("*.log")]
-        return "".join(f"--- {path.name}\n{path.read_text(errors='replace')}" for path in paths)
+        links = [path for path in files_below(self.link) if path.name.endswith("log")]
+        paths = [*self.logs.iterdir(), *links, *self.cache.glob("*.log")]
+        return "".join(f"--- {path.name}\n{text_of(path)}" for path in paths)
 
     def close(self) -> None:
         """Take down everything in whatever state a test left it."""
@@ -261,6 +262,20 @@ class ClusterNode:
         for info in reversed(mount_table()):
             if info.mountpoint != self.directory and info.mountpoint.is_relative_to(self.directory):
                 _libc.umount2(os.fsencode(info.mountpoint), MNT_DETACH)
+
+
+def files_below(directory: Path) -> Iterator[Path]:
+    """Yield all files below *directory*, of which any may be gone by then."""
+    for place, _, names in os.walk(directory):
+        yield from (Path(place) / name for name in names)
+
+
+def text_of(path: Path) -> str:
+    """Return what a log says; nothing when it is gone."""
+    try:
+        return path.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def uid_of(pid: int) -> int | None:
