@@ -244,7 +244,7 @@ def decode(body: bytes) -> Message:
     """
     try:
         fields = msgpack.unpackb(body, strict_map_key=False, unicode_errors="surrogateescape")
-    except (ValueError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise ProtocolError(f"a frame of {len(body)} bytes is not msgpack: {error}") from error
     if not isinstance(fields, list) or not fields or not isinstance(fields[0], int):
         raise ProtocolError(f"a frame of {len(body)} bytes is no message")
