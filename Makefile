@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 TODAY := $(shell date -u +%Y-%m-%d)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench bench-full bench-setup test check lint types contracts unit format proto manifests clean
+.PHONY: help setup demo bench bench-full bench-setup test check lint types contracts unit format proto manifests csi-sanity clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ proto: setup ## generate the code of csi/proto again, after a change of its .pro
 manifests: ## render the driver's manifests again, after a change of csi/deploy; needs kubectl
 	kubectl kustomize csi/deploy/base > csi/deploy/rendered/base.yaml
 	kubectl kustomize csi/deploy/overlays/full > csi/deploy/rendered/full.yaml
+
+csi-sanity: setup ## the reference suite of CSI on real mounts, where csi-sanity is on PATH
+	@$(PYTHON) -m tests.csi.sanity
 
 clean: ## remove .venv and all caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
