@@ -13,6 +13,7 @@ from tests.csi.cluster import ClusterNode
 from tests.csi.conftest import FILES, Bucket, write_files
 from tests.csi.kubelet import PublishError
 from tests.csi.pods import Mode, Pod, Volume
+from tests.node import wait_until
 
 
 def content_below(directory: Path) -> dict[str, bytes]:
@@ -233,3 +234,17 @@ def test_a_dataset_of_one_megafile_is_read_through_two_mounts_by_one_cache(
     assert len(node.source_mounts()) == 2
     for volume in (one, two):
         node.kubelet.unpublish(pod, volume)
+
+
+def test_what_is_to_be_fetched_ahead_is_there_before_it_is_read(
+    node: ClusterNode, own_bucket: Bucket
+) -> None:
+    pod, volume = Pod(), own_bucket.volume(prefetch="train/*")
+    target = node.kubelet.publish(pod, volume)
+
+    def cached(name: str) -> int:
+        return int(os.getxattr(target / name, "user.headrace.cached_bytes"))
+
+    wait_until(lambda: cached("train/dog.txt") == len(FILES["train/dog.txt"]))
+    assert cached("test/bird.txt") == 0
+    node.kubelet.unpublish(pod, volume)
