@@ -224,16 +224,6 @@ class Tree:
 
     # Listings
 
-    def children_nowait(self, parent: Inode, start: int = 0) -> Sequence[Inode] | None:
-        """Return the children from number *start* to the end of their page; None when not loaded.
-
-        Empty when there are no more.
-        """
-        try:
-            return self._children(parent, start)
-        except NotInMemoryError:
-            return None
-
     def children(self, parent: Inode, start: int = 0) -> AsyncIterator[Sequence[Inode]]:
         """Yield the children from number *start* on, sorted by name, page by page."""
         return _Listing(self.children_from, parent, start)

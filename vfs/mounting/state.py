@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,6 @@ class MountState:
     def workers_in(self, pid_namespace: int) -> tuple[int, ...]:
         """Return the workers that have a number in that namespace."""
         return self.workers if self.pid_namespace in {None, pid_namespace} else ()
-
-    def with_workers(self, pids: tuple[int, ...]) -> MountState:
-        """Return the same state served by other workers."""
-        return replace(self, workers=pids)
 
 
 def runtime_directory() -> Path:

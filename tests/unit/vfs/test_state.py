@@ -46,7 +46,7 @@ def _own_runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_saved_state_is_loaded_again_until_it_is_forgotten() -> None:
-    state = state_of("/mnt/x").with_workers((2, 3))
+    state = replace(state_of("/mnt/x"), workers=(2, 3))
     save_state(state)
     assert load_state(KEY) == state
     assert list(all_states()) == [state]
@@ -119,7 +119,7 @@ def test_a_spec_takes_the_credentials_of_another_of_the_same_mount(tmp_path: Pat
 
 
 def test_workers_of_another_container_are_nobody_here() -> None:
-    state = state_of("/mnt/x").with_workers((2, 3))
+    state = replace(state_of("/mnt/x"), workers=(2, 3))
     assert state.workers_in(7) == (2, 3)
     assert replace(state, pid_namespace=7).workers_in(7) == (2, 3)
     assert replace(state, pid_namespace=8).workers_in(7) == ()

@@ -152,9 +152,6 @@ def test_what_is_in_memory_is_answered_without_waiting(big: bytes) -> None:
         assert tree.lookup_nowait(parent, b"04000") == expected
         assert tree.lookup_nowait(parent, b"04000x") is None
         assert tree.inode_nowait(expected.position) == expected
-        batch = tree.children_nowait(parent, 4000)
-        assert batch is not None
-        assert batch[0] == expected
 
     asked(big, question)
 
@@ -164,8 +161,6 @@ def test_what_is_not_in_memory_is_said_to_be_so(big: bytes) -> None:
         parent = await resolved(tree, b"big")
         assert tree.lookup_nowait(parent, b"04000") is NotLoaded.NOT_LOADED
         assert tree.inode_nowait(4000) is None
-        assert tree.children_nowait(parent, 4000) is None
-        assert tree.children_nowait(parent, BIG) == ()
 
     asked(big, question)
 
