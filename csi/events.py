@@ -1,6 +1,6 @@
 """Events about pods: what `kubectl describe pod` shows beside kubelet's own words.
 
-Only for what nobody would hear of otherwise; rarely, and never on the way of a publish.
+Failures, and what nobody would hear of otherwise. Rarely: no call of the kubelet waits for one.
 """
 
 from __future__ import annotations
