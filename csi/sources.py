@@ -125,8 +125,10 @@ class SourceMounts:
         await self.rebind(key)
 
     async def refresh(self, key: str, spec: MountSpec) -> None:
-        """Have a live mount go on with the credentials of *spec*."""
+        """Have a live mount go on with the credentials of *spec*. Raises UnavailableError."""
         await self._mounter.refresh(key, self._connections.placed(spec, key))
+        if self._connections.get(key) is None:
+            raise UnavailableError(f"the mount {key} ended meanwhile; it will be tried again")
         self._specs.save(self._connections.change(key, spec).record.spec)
 
     # For the mounter (csi.mounter.Holder)
