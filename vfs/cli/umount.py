@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vfs.errors import MountError
+from vfs.mounting.elsewhere import shown_elsewhere
 from vfs.mounting.launch import await_end
 from vfs.mounting.mount import resolve_mountpoint, unmount
 from vfs.mounting.mountinfo import FILESYSTEM_TYPE, MountInfo, mounted_at
@@ -28,6 +29,10 @@ def umount(mountpoint: Path, *, lazy: bool) -> None:
         unmount(target, lazy=lazy)
     if state is None or lazy:
         return
+    other = shown_elsewhere(state.connection)
+    if other is not None:
+        click.echo(_served_on(target, other), err=True)
+        return
     await_end(state.key, target)
     forget_state(state.key)
 
@@ -38,3 +43,10 @@ def state_at(target: Path, live: MountInfo | None) -> MountState | None:
     if live is not None:
         states = [state for state in states if state.connection == live.minor]
     return states[-1] if states else None
+
+
+def _served_on(target: Path, process: int) -> str:
+    return (
+        f"headrace: {target} is unmounted here; it is served on for process {process}, which has "
+        "a copy of it in another mount namespace, until that ends"
+    )
