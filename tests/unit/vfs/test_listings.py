@@ -113,7 +113,7 @@ async def expected(mount: Mount, ino: int) -> list[tuple[bytes, int, int, bytes]
     """Return name, number, type and entry of all that a directory has, found by name."""
     epoch, directory = await mount.mounted.inode(ino)
     children = await (await mount.mounted.tree(epoch)).children_from(directory, 0)
-    entries = []
+    entries: list[tuple[bytes, int, int, bytes]] = []
     for name in (b".", b"..", *(child.name for child in children)):
         found = await mount.mounted.lookup(ino, name)
         assert found is not None
