@@ -124,6 +124,10 @@ async def decodes(tree: Tree, parent: Inode) -> None:
     for _ in range(rounds):
         await tree.children_from(parent, 0)
     show("children_from", per_second(rounds * len(batch), started) + " inodes")
+    started = time.perf_counter()
+    for _ in range(rounds):
+        tree.siblings_nowait(parent, 0, len)
+    show("siblings_nowait", per_second(rounds * len(batch), started) + " inodes")
 
 
 def per_second(count: int, started: float) -> str:

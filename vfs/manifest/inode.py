@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from enum import Enum, IntEnum
+from enum import IntEnum
 from itertools import product
 from typing import Final, NamedTuple
 
@@ -40,7 +40,7 @@ HASHED_BIT: Final = 0x80
 PACKED_BIT: Final = 0x08
 
 
-class Kind(Enum):
+class Kind(IntEnum):
     """What an inode is."""
 
     FILE = 1
@@ -297,8 +297,8 @@ def _known_tags() -> list[tuple[Kind, Form, bool, bool] | None]:
     return table
 
 
-_TAGS: Final = _known_tags()
-_NO_NAMES: Final = frozenset((b"", b".", b".."))
+TAGS: Final = _known_tags()
+NO_NAMES: Final = frozenset((b"", b".", b".."))
 DIRECTORY: Final = Kind.DIRECTORY
 SYMLINK: Final = Kind.SYMLINK
 _new_inode: Final[Callable[[type[Inode], tuple[object, ...]], Inode]] = tuple.__new__
@@ -321,12 +321,12 @@ def decode_inode(page: bytes, index: int, position: int) -> Inode:
     )
     name_stop = start + name_size
     stop = name_stop + payload_size
-    known = _TAGS[tag]
+    known = TAGS[tag]
     if known is None or stop > len(page) or mode > MODE_MASK or size >= SIZE_LIMIT:
         raise _damaged(position, "is malformed")
     kind, form, hashed, packed = known
     name = page[start:name_stop]
-    if parent >= position or parent == 0 or b"/" in name or b"\0" in name or name in _NO_NAMES:
+    if parent >= position or parent == 0 or b"/" in name or b"\0" in name or name in NO_NAMES:
         _check_root(position, parent, name, kind)
     nlink, first_child, child_count = 1, 0, 0
     if kind is DIRECTORY:

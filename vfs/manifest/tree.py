@@ -23,6 +23,7 @@ from vfs.manifest.inode import (
     name_at,
 )
 from vfs.manifest.page import HASH_PAGE_RECORDS, PAGE_RECORDS, damaged
+from vfs.manifest.siblings import NO_SIBLINGS, Siblings, decode_siblings, name_sizes
 from vfs.manifest.stored import LEAST_OBJECT_SIZE, StoredObject, decode_objects
 from vfs.manifest.superblock import (
     SUPERBLOCK_SIZE_LIMIT,
@@ -50,6 +51,7 @@ OBJECTS_KEPT: Final = 4096
 _HASH_SIZE: Final = 8
 
 R = TypeVar("R")
+Fitting = Callable[[bytes], int]
 ReadChildren = Callable[[Inode, int], Awaitable[Sequence[Inode]]]
 
 
@@ -232,14 +234,48 @@ class Tree:
         """Return the children from *start* to the end of their page; none after the last."""
         return await self._loading(lambda: self._children(parent, start))
 
-    def _children(self, parent: Inode, start: int) -> Sequence[Inode]:
+    def siblings_nowait(self, parent: Inode, start: int, fitting: Fitting) -> Siblings | None:
+        """Return the same as `siblings`, or None when their page is not in memory."""
+        try:
+            return self._siblings(parent, start, fitting)
+        except NotInMemoryError:
+            return None
+
+    async def siblings(self, parent: Inode, start: int, fitting: Fitting) -> Siblings:
+        """Return children from *start* on that lie on one page; none only after the last.
+
+        *fitting* says how many it should be at most, from the lengths of their names.
+        """
+        return await self._loading(lambda: self._siblings(parent, start, fitting))
+
+    def _siblings(self, parent: Inode, start: int, fitting: Fitting) -> Siblings:
+        at, stop, page = self._page_of_children(parent, start)
+        index = (at - 1) % PAGE_RECORDS
+        count = fitting(name_sizes(page, index, stop - at))
+        if count == 0:
+            return NO_SIBLINGS
+        after = self._name_before(at) if start > 0 else b""
+        return decode_siblings(page, index, count, at, parent=parent.position, after=after)
+
+    def _name_before(self, position: int) -> bytes:
+        """Return the name of the record before, or b"" when its page is not in memory."""
+        number, index = divmod(position - 2, PAGE_RECORDS)
+        page = self._inodes.page_nowait(number)
+        return b"" if page is None else name_at(page, index)
+
+    def _page_of_children(self, parent: Inode, start: int) -> tuple[int, int, bytes]:
+        """Return the positions of the children from *start* on that lie on one page, and it."""
         first, stop = self._range(parent)
         at = first + start
         if at >= stop:
-            return ()
-        number, index = divmod(at - 1, PAGE_RECORDS)
+            return at, at, b""
+        number = (at - 1) // PAGE_RECORDS
         page = self._inodes.demand_page(number)
-        stop = min(stop, (number + 1) * PAGE_RECORDS + 1)
+        return at, min(stop, (number + 1) * PAGE_RECORDS + 1), page
+
+    def _children(self, parent: Inode, start: int) -> Sequence[Inode]:
+        at, stop, page = self._page_of_children(parent, start)
+        index = (at - 1) % PAGE_RECORDS
         batch = []
         last_name = b""
         for position in range(at, stop):

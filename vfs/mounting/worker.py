@@ -33,6 +33,7 @@ from vfs.serving.extent import REPOSITORY, SOURCE
 from vfs.serving.fuse import SnapshotOperations
 from vfs.serving.ino import ROOT_INO
 from vfs.serving.layout import Layouts
+from vfs.serving.listings import Listings
 from vfs.serving.lookahead import Lookahead
 from vfs.serving.manifestsource import open_cached
 from vfs.serving.metadata import Metadata
@@ -97,13 +98,14 @@ class Worker:
         tally = Tally()
         reads = FileReader(layouts, client, lookahead, tally)
         modes = Modes(spec.mode, is_open=spec.allow_other and is_mounter())
-        names = Metadata(mounted, EntryEncoder(spec.uid, spec.gid, modes))
+        encoder = EntryEncoder(spec.uid, spec.gid, modes)
+        names, directories = Metadata(mounted, encoder), Listings(mounted, encoder)
         attributes = AttributeReader(mounted, layouts, client)
         operations = SnapshotOperations(mounted, attributes, spec.uid, spec.gid, modes)
         ours, theirs = pyfuse3_pair()
         with ours, theirs:
             pyfuse3.init(operations, f"/dev/fd/{theirs.fileno()}", set())
-            channel = Channel(self._connection, ours, reads, names, errno_of)
+            channel = Channel(self._connection, ours, reads, names, directories, errno_of=errno_of)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(prefetch_once, client, mounted, spec)
                 nursery.start_soon(lookahead.run)

@@ -1,9 +1,9 @@
 """The pump between the kernel's /dev/fuse and pyfuse3.
 
 pyfuse3 never holds the real connection: it gets one end of a private socket pair. The channel
-answers READ and OPEN itself, and names and attributes where nothing has to be read first; it hands
-everything else through, and so lets several processes read one connection without blocking each
-other. Nothing is kept from one request to the next.
+answers READ, READDIR and OPEN itself, and names and attributes where nothing has to be read first;
+it hands everything else through, and so lets several processes read one connection without blocking
+each other. Nothing is kept from one request to the next.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ REQUESTS_PER_TURN = 32
 OUTRUN_SECONDS = 0.001
 """Every request wakes all workers of a mount. One that was woken for nothing rests so long, since
 another keeps up by itself; where none does, there is something to take when it looks again."""
-REPLY_BUFFER_SIZE = 256 * 1024
-"""pyfuse3's largest reply is a directory listing of READDIR_SIZE_MAX."""
+REPLY_BUFFER_SIZE = 128 * 1024
+"""pyfuse3's largest reply is an extended attribute, for which the kernel has 64 KiB."""
 IOV_MAX = os.sysconf("SC_IOV_MAX")
 HANDED_OVER_MAX = 4096
 """Requests that may wait for pyfuse3, one for each process that looks; then READ waits too."""
@@ -66,6 +66,18 @@ class Names(Protocol):
         ...
 
 
+class Directories(Protocol):
+    """Who knows the entries of directories."""
+
+    def list_nowait(self, ino: int, request: ReadRequest, *, plus: bool) -> bytes | None:
+        """Return the body of the answer to READDIR or READDIRPLUS; None when that has to wait."""
+        ...
+
+    async def list(self, ino: int, request: ReadRequest, *, plus: bool) -> bytes:
+        """Wait for what has to be read, and return the same. Raises what `errno_of` knows."""
+        ...
+
+
 class Channel:
     """One worker's share of a FUSE connection. Owns neither of its two descriptors."""
 
@@ -75,6 +87,8 @@ class Channel:
         pair: socket.socket,
         reads: FileReads,
         names: Names,
+        directories: Directories,
+        *,
         errno_of: Callable[[BaseException], int],
     ) -> None:
         """Pump between *connection*, a non-blocking /dev/fuse, and pyfuse3 behind *pair*."""
@@ -82,6 +96,7 @@ class Channel:
         self._pair = trio.socket.from_stdlib_socket(pair)
         self._reads = reads
         self._names = names
+        self._directories = directories
         self._errno_of = errno_of
         self._request = bytearray(protocol.REQUEST_BUFFER_SIZE)
         self._taking = trio.CancelScope()
@@ -175,7 +190,7 @@ class Channel:
                 protocol.check_body(header, message)
                 self._tell(header, message, self._names.getattr_nowait(header.node))
             case Opcode.READDIR | Opcode.READDIRPLUS:
-                self._hand_over(protocol.as_pyfuse3_readdir(message, header.node))
+                self._start_listing(header, protocol.read_request(message), nursery)
             case Opcode.FORGET | Opcode.BATCH_FORGET | Opcode.INTERRUPT | Opcode.DESTROY:
                 # None of them has an answer, and there is nothing to forget. An interrupted reader
                 # of the page cache leaves by itself; any other waits no longer than its fetch's
@@ -194,7 +209,10 @@ class Channel:
         if body is None:
             self._hand_over(message)
         else:
-            self._write([protocol.reply_header(header.unique, len(body)) + body])
+            self._answer(header, body)
+
+    def _answer(self, header: RequestHeader, body: bytes) -> None:
+        self._write([protocol.reply_header(header.unique, len(body)) + body])
 
     def _hand_over(self, message: bytes) -> None:
         """Let pyfuse3 answer a request, with one reply."""
@@ -221,6 +239,24 @@ class Channel:
             await self._reads.read(header.node, request, reply)
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(header.unique, error)
+
+    def _start_listing(
+        self, header: RequestHeader, request: ReadRequest, nursery: trio.Nursery
+    ) -> None:
+        plus = header.opcode == Opcode.READDIRPLUS
+        body = self._directories.list_nowait(header.node, request, plus=plus)
+        if body is None:
+            nursery.start_soon(self._list_later, header, request, plus)
+        else:
+            self._answer(header, body)
+
+    async def _list_later(self, header: RequestHeader, request: ReadRequest, plus: bool) -> None:
+        try:
+            body = await self._directories.list(header.node, request, plus=plus)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(header.unique, error)
+        else:
+            self._answer(header, body)
 
     def _fail(self, unique: int, error: Exception) -> None:
         self._write([protocol.error_reply(unique, self._errno_of(error))])

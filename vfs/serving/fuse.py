@@ -8,11 +8,10 @@ from __future__ import annotations
 import errno
 import functools
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 import pyfuse3
-from pyfuse3 import EntryAttributes, FileHandleT, FileNameT, InodeT, ReaddirToken, RequestContext
+from pyfuse3 import EntryAttributes, FileNameT, InodeT, RequestContext
 
 from vfs.errors import WrongKindError
 from vfs.manifest.inode import Inode, Kind
@@ -25,12 +24,8 @@ from vfs.serving.entry import (
     shown_size,
 )
 from vfs.serving.errno import errno_of
-from vfs.serving.ino import cookie_of, epoch_of, position_of
 from vfs.serving.modes import Modes
 from vfs.serving.mounted import MountedSnapshots
-
-DOTS = 2
-"""The first entries of each listing: `.` and `..`."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,22 +48,9 @@ def replies_errno(
     return guarded
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """A directory as it was in the epoch in which somebody began to list it.
-
-    `lifetime` is how long the kernel may believe its entries: not at all when it is outdated.
-    """
-
-    ino: int
-    epoch: int
-    directory: Inode
-    lifetime: float
-
-
 class SnapshotOperations(pyfuse3.Operations):
-    """Names and attributes. READ and OPEN never come here, LOOKUP and GETATTR only when something
-    has to be read first: see `vfs.serving.channel`.
+    """Names and attributes. READ, OPEN and READDIR never come here, LOOKUP and GETATTR only when
+    something has to be read first: see `vfs.serving.channel`.
     """
 
     supports_dot_lookup = True
@@ -117,49 +99,6 @@ class SnapshotOperations(pyfuse3.Operations):
         return FileNameT(found.target)
 
     @replies_errno
-    async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
-        """List a directory from the cookie *start_id* on, as it was when the listing began.
-
-        *fh* is the inode, which `as_pyfuse3_readdir` put there. What an outdated listing says of an
-        entry the kernel has to ask for again.
-        """
-        listing = await self._listing(fh, start_id)
-        number = position_of(start_id)
-        if number < DOTS and not await self._reply_dots(listing, number, token):
-            return
-        number = max(number, DOTS)
-        tree = await self._mounted.tree(listing.epoch)
-        async for batch in tree.children(listing.directory, number - DOTS):
-            inos = await self._mounted.numbers(listing.epoch, listing.directory, batch)
-            for ino, child in zip(inos, batch, strict=True):
-                number += 1
-                entry = self._entry(ino, child, listing.lifetime)
-                cookie = cookie_of(listing.epoch, number)
-                if not pyfuse3.readdir_reply(token, child.name, entry, cookie):
-                    return
-
-    async def _listing(self, ino: int, cookie: int) -> Listing:
-        now, directory = await self._mounted.inode(ino)
-        epoch = epoch_of(cookie)
-        if cookie == 0 or epoch == now:
-            return Listing(ino, now, directory, FOREVER_SECONDS)
-        epoch, directory = await self._mounted.listed(ino, epoch)
-        return Listing(ino, epoch, directory, 0)
-
-    async def _reply_dots(self, listing: Listing, start: int, token: ReaddirToken) -> bool:
-        above = await self._mounted.parent(listing.epoch, listing.directory)
-        dots = ((b".", (listing.ino, listing.directory)), (b"..", above))
-        return all(
-            pyfuse3.readdir_reply(
-                token,
-                FileNameT(name),
-                self._entry(*place, listing.lifetime),
-                cookie_of(listing.epoch, number),
-            )
-            for number, (name, place) in enumerate(dots[start:], start + 1)
-        )
-
-    @replies_errno
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
         """Return the snapshot's size: a full, read-only file system."""
         summary = (await self._mounted.current()).superblock
@@ -184,15 +123,15 @@ class SnapshotOperations(pyfuse3.Operations):
         _, found = await self._mounted.inode(inode)
         return self._attributes.names(found)
 
-    def _entry(self, ino: int, inode: Inode, lifetime: float = FOREVER_SECONDS) -> EntryAttributes:
+    def _entry(self, ino: int, inode: Inode) -> EntryAttributes:
         entry = EntryAttributes()
         entry.st_ino = InodeT(ino)
-        entry.entry_timeout = entry.attr_timeout = lifetime
-        entry.st_mode = self._modes.st_mode(inode)
+        entry.entry_timeout = entry.attr_timeout = FOREVER_SECONDS
+        entry.st_mode = self._modes.st_mode(inode.kind, inode.mode)
         entry.st_nlink = inode.nlink
         entry.st_uid = self._uid
         entry.st_gid = self._gid
-        entry.st_size = size = shown_size(inode)
+        entry.st_size = size = shown_size(inode.kind, inode.size)
         entry.st_blocks = blocks_of(inode.kind, size)
         entry.st_blksize = BLOCK_SIZE
         entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = inode.mtime_ns

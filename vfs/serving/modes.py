@@ -6,7 +6,7 @@ import stat
 from dataclasses import dataclass
 from typing import Final
 
-from vfs.manifest.inode import Inode, Kind
+from vfs.manifest.inode import Kind
 
 FILE_TYPES: Final = {
     Kind.FILE: stat.S_IFREG,
@@ -28,17 +28,18 @@ class Modes:
     files: int | None = None
     is_open: bool = False
 
-    def st_mode(self, inode: Inode) -> int:
-        """Return the kind of *inode* and its bits."""
-        return FILE_TYPES[inode.kind] | self.shown(inode)
+    def st_mode(self, kind: Kind, mode: int) -> int:
+        """Return what an inode of this *kind* shows that has the bits *mode*."""
+        return FILE_TYPES[kind] | self.shown(kind, mode)
 
-    def shown(self, inode: Inode) -> int:
-        """Return the bits of *inode*."""
-        if inode.kind is Kind.SYMLINK:
-            return inode.mode
-        mode = inode.mode if self.files is None else self.files & PERMISSIONS
-        if self.is_open and self.files is None:
+    def shown(self, kind: Kind, mode: int) -> int:
+        """Return only the bits that it shows."""
+        if kind is Kind.SYMLINK:
+            return mode
+        if self.files is not None:
+            mode = self.files & PERMISSIONS
+        elif self.is_open:
             mode |= READABLE
-        if inode.kind is Kind.DIRECTORY and (self.is_open or self.files is not None):
+        if kind is Kind.DIRECTORY and (self.is_open or self.files is not None):
             mode |= (mode & READABLE) >> 2
         return mode

@@ -16,7 +16,8 @@ import trio
 
 from vfs.errors import StaleInodeError, WrongKindError
 from vfs.manifest.inode import Inode, Kind
-from vfs.manifest.tree import NotLoaded, Tree
+from vfs.manifest.siblings import Siblings
+from vfs.manifest.tree import Fitting, NotLoaded, Tree
 from vfs.serving.births import Births
 from vfs.serving.ino import ROOT_INO, ROOT_POSITION, Ino, epoch_of, ino_of, position_of
 from vfs.serving.lineage import NOWHERE, Lineage
@@ -43,6 +44,8 @@ class History(Protocol):
         ...
 
 
+Place = tuple[int, Inode]
+"""An inode and the number by which the kernel knows it."""
 OpenTree = Callable[[StoredSnapshot], Awaitable[Tree]]
 
 
@@ -162,6 +165,37 @@ class MountedSnapshots:
 
     # From inodes to numbers
 
+    def children_nowait(
+        self, epoch: int, directory: Inode, start: int, fitting: Fitting
+    ) -> tuple[Sequence[int], Siblings] | None:
+        """Return the same as `children`, or None when something must be read first."""
+        tree = self.tree_nowait(epoch)
+        siblings = None if tree is None else tree.siblings_nowait(directory, start, fitting)
+        numbers = None if siblings is None else self._numbers_nowait(epoch, siblings)
+        return None if siblings is None or numbers is None else (numbers, siblings)
+
+    async def children(
+        self, epoch: int, directory: Inode, start: int, fitting: Fitting
+    ) -> tuple[Sequence[int], Siblings]:
+        """Return children that *directory* has in *epoch*, and their numbers: see `Tree.siblings`.
+
+        Numbers that are not remembered are found for all that follow on the page.
+        """
+        tree = await self.tree(epoch)
+        siblings = await tree.siblings(directory, start, fitting)
+        numbers = self._numbers_nowait(epoch, siblings)
+        if numbers is None:
+            following = await tree.children_from(directory, start)
+            numbers = (await self.numbers(epoch, directory, following))[: len(siblings.names)]
+        return numbers, siblings
+
+    def parent_nowait(self, epoch: int, inode: Inode) -> Place | None:
+        """Return the same as `parent`, or None when something must be read first."""
+        tree = self.tree_nowait(epoch)
+        directory = None if tree is None else tree.inode_nowait(inode.parent)
+        number = None if directory is None else self._number_nowait(epoch, directory)
+        return None if directory is None or number is None else (number, directory)
+
     async def parent(self, epoch: int, inode: Inode) -> tuple[Ino, Inode]:
         """Return the directory above *inode*, which *epoch* has; the root is above itself."""
         tree = await self.tree(epoch)
@@ -174,7 +208,16 @@ class MountedSnapshots:
     def _number_nowait(self, epoch: int, inode: Inode) -> Ino | None:
         """Return the number of an inode that *epoch* has, None when it is not remembered."""
         place = ino_of(epoch, inode.position)
-        return place if epoch == 0 else self._born.get(place)
+        return place if epoch == 0 or place == ROOT_INO else self._born.get(place)
+
+    def _numbers_nowait(self, epoch: int, siblings: Siblings) -> Sequence[int] | None:
+        """Return the numbers of *siblings*, which *epoch* has, None when some is not remembered."""
+        first = ino_of(epoch, siblings.position)
+        places = range(first, first + len(siblings.names))
+        if epoch == 0:
+            return places
+        known = [born for place in places if (born := self._born.get(Ino(place)))]
+        return known if len(known) == len(places) else None
 
     async def numbers(self, epoch: int, parent: Inode, children: Sequence[Inode]) -> list[Ino]:
         """Return the numbers of *children*, which the directory *parent* has in *epoch*.

@@ -98,10 +98,6 @@ INIT_IN_SHORT = struct.Struct("<IIII")
 INIT_OUT = struct.Struct("<IIIIHHIIHHI28x")
 INVAL_INODE_OUT = struct.Struct("<Qqq")
 INVAL_ENTRY_OUT = struct.Struct("<QII")
-READDIR_START = struct.Struct("<QQI")
-"""How `fuse_read_in` begins: handle, offset, size."""
-READDIR_SIZE_MAX = 128 * 1024
-
 
 LEAST_BODY_SIZES = {
     Opcode.GETATTR: 16,
@@ -125,7 +121,7 @@ class RequestHeader:
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """What READ asks for (`struct fuse_read_in`)."""
+    """What READ, READDIR and READDIRPLUS ask for (`struct fuse_read_in`)."""
 
     offset: int
     size: int
@@ -159,26 +155,11 @@ def lookup_name(message: bytes) -> bytes:
 
 
 def read_request(message: bytes | bytearray | memoryview) -> ReadRequest:
-    """Decode the body of READ. Raises MalformedRequestError when it is too short."""
+    """Decode the body of READ or READDIR. Raises MalformedRequestError when it is too short."""
     if len(message) < IN_HEADER.size + READ_IN.size:
-        raise MalformedRequestError(f"a READ of {len(message)} bytes is too short")
+        raise MalformedRequestError(f"a request of {len(message)} bytes is too short to read")
     _, offset, size, *_ = READ_IN.unpack_from(message, IN_HEADER.size)
     return ReadRequest(offset, size)
-
-
-def as_pyfuse3_readdir(message: bytes, node: int) -> bytes:
-    """Return the READDIR or READDIRPLUS *message* as pyfuse3 can serve it.
-
-    The kernel opened nothing, so the handle it sends is 0, and pyfuse3 tells its handlers no more
-    than the handle: it is replaced by the node id. The size is bounded, since the reply has to pass
-    a socket.
-    """
-    if len(message) < IN_HEADER.size + READ_IN.size:
-        raise MalformedRequestError(f"a READDIR of {len(message)} bytes is too short")
-    start = IN_HEADER.size
-    _, offset, size = READDIR_START.unpack_from(message, start)
-    head = READDIR_START.pack(node, offset, min(size, READDIR_SIZE_MAX))
-    return message[:start] + head + message[start + READDIR_START.size :]
 
 
 def reply_header(unique: int, size: int) -> bytes:

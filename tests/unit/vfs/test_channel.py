@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import pytest
 import trio
 
 from vfs.errors import StaleInodeError
@@ -21,6 +22,8 @@ from vfs.serving.protocol import (
 )
 
 UNIQUE = 4
+LOST = 7
+ROOM = 4096
 
 
 class OneNameKnown:
@@ -32,6 +35,24 @@ class OneNameKnown:
 
     def getattr_nowait(self, node: int) -> bytes | None:
         raise StaleInodeError(f"nobody knows {node}")
+
+
+class OneListingKnown:
+    """A directory of which the beginning is in memory, and which cannot be read from LOST on."""
+
+    def list_nowait(self, ino: int, request: ReadRequest, *, plus: bool) -> bytes | None:
+        del ino
+        return told(request, plus=plus) if request.offset == 0 else None
+
+    async def list(self, ino: int, request: ReadRequest, *, plus: bool) -> bytes:
+        if request.offset == LOST:
+            raise StaleInodeError(f"nobody knows {ino}")
+        return told(request, plus=plus)
+
+
+def told(request: ReadRequest, *, plus: bool) -> bytes:
+    """Return what stands for a listing: what was asked for."""
+    return b"%d %d %d" % (request.offset, request.size, plus)
 
 
 class PiecesOfOneByte:
@@ -66,6 +87,15 @@ class LateFile(BrokenFile):
         raise ZeroDivisionError
 
 
+Files = PiecesOfOneByte | BrokenFile
+
+
+def channel_between(connection: int, pair: socket.socket, files: Files) -> Channel:
+    """Return a channel that knows one name, one listing and the bytes of *files*."""
+    names, directories = OneNameKnown(), OneListingKnown()
+    return Channel(connection, pair, files, names, directories, errno_of=errno_of)
+
+
 @contextmanager
 def connection() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Give the kernel's end and the server's end of what stands for /dev/fuse."""
@@ -86,18 +116,23 @@ def read_of(size: int, unique: int = UNIQUE) -> bytes:
     return request(Opcode.READ, READ_IN.pack(0, 0, size, 0, 0, 0, 0), unique)
 
 
-def answer_to(message: bytes, file: PiecesOfOneByte | BrokenFile) -> bytes:
+def listing_of(opcode: Opcode, cookie: int) -> bytes:
+    """Return READDIR or READDIRPLUS from *cookie* on."""
+    return request(opcode, READ_IN.pack(0, cookie, ROOM, 0, 0, 0, 0))
+
+
+def answer_to(message: bytes, file: Files) -> bytes:
     """Return what a channel answers when pyfuse3 says nothing."""
     ours, theirs = pyfuse3_pair()
     with connection() as (kernel, server), ours, theirs:
         kernel.send(message)
         kernel.shutdown(socket.SHUT_WR)
-        channel = Channel(server.fileno(), ours, file, OneNameKnown(), errno_of)
+        channel = channel_between(server.fileno(), ours, file)
         trio.run(serve_until_answered, channel, kernel)
         return kernel.recv(1 << 20)
 
 
-def answer(file: PiecesOfOneByte | BrokenFile, size: int) -> bytes:
+def answer(file: Files, size: int) -> bytes:
     """Return what a channel answers to READ of *size* bytes of *file*."""
     return answer_to(read_of(size), file)
 
@@ -137,12 +172,25 @@ def test_an_error_in_telling_attributes_is_that_requests_errno() -> None:
     assert OUT_HEADER.unpack(reply) == (OUT_HEADER.size, -errno.ESTALE, UNIQUE)
 
 
+@pytest.mark.parametrize("opcode", [Opcode.READDIR, Opcode.READDIRPLUS])
+@pytest.mark.parametrize("cookie", [0, 1], ids=["at once", "after waiting"])
+def test_a_directory_is_listed_from_where_it_is_asked_for(opcode: Opcode, cookie: int) -> None:
+    reply = answer_to(listing_of(opcode, cookie), BrokenFile())
+    body = told(ReadRequest(cookie, ROOM), plus=opcode == Opcode.READDIRPLUS)
+    assert reply == OUT_HEADER.pack(OUT_HEADER.size + len(body), 0, UNIQUE) + body
+
+
+def test_an_error_in_waiting_for_a_listing_is_that_requests_errno() -> None:
+    reply = answer_to(listing_of(Opcode.READDIR, LOST), BrokenFile())
+    assert OUT_HEADER.unpack(reply) == (OUT_HEADER.size, -errno.ESTALE, UNIQUE)
+
+
 def test_a_name_that_is_not_known_is_left_to_pyfuse3() -> None:
     message = request(Opcode.LOOKUP, b"unknown\0")
     ours, theirs = pyfuse3_pair()
     with connection() as (kernel, server), ours, theirs:
         kernel.send(message)
-        channel = Channel(server.fileno(), ours, BrokenFile(), OneNameKnown(), errno_of)
+        channel = channel_between(server.fileno(), ours, BrokenFile())
         theirs.settimeout(10)
 
         async def answer_as_pyfuse3() -> None:
@@ -180,8 +228,6 @@ def test_two_channels_of_one_connection_answer_each_request_once() -> None:
             ours, theirs = pyfuse3_pair()
             ends.enter_context(ours)
             ends.enter_context(theirs)
-            channels.append(
-                Channel(end.fileno(), ours, PiecesOfOneByte(), OneNameKnown(), errno_of)
-            )
+            channels.append(channel_between(end.fileno(), ours, PiecesOfOneByte()))
         trio.run(ask)
     assert answered == list(uniques)

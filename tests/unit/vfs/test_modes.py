@@ -33,4 +33,4 @@ NODES: dict[bytes, Node] = {
 )
 def test_modes(modes: Modes, shown: dict[bytes, int]) -> None:
     inodes = asked(manifest_of(NODES), walk)
-    assert {name: modes.shown(inodes[name]) for name in NODES} == shown
+    assert {name: modes.shown(inodes[name].kind, inodes[name].mode) for name in NODES} == shown

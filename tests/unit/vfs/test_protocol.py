@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import struct
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,14 +51,6 @@ def test_a_kernel_that_is_too_old_is_refused(major: int, minor: int) -> None:
         protocol.init_reply(init(major, minor), 1 << 20)
 
 
-def test_a_readdir_reaches_pyfuse3_with_the_node_as_its_handle_and_a_bounded_size() -> None:
-    message = request(Opcode.READDIRPLUS, struct.pack("<QQIIQII", 0, 5, 1 << 20, 0, 0, 0, 0))
-    changed = protocol.as_pyfuse3_readdir(message, 7)
-    handle, offset, size, *_ = protocol.READ_IN.unpack_from(changed, 40)
-    assert (handle, offset, size) == (7, 5, protocol.READDIR_SIZE_MAX)
-    assert len(changed) == len(message)
-
-
 def test_the_name_of_a_look_up_ends_at_its_first_nul() -> None:
     assert protocol.lookup_name(request(Opcode.LOOKUP, b"name\0")) == b"name"
     assert protocol.lookup_name(request(Opcode.LOOKUP, b"na\0me\0")) == b"na"
@@ -76,7 +66,6 @@ def test_bytes_of_any_kind_are_a_request_or_a_protocol_error(message: bytes) -> 
         protocol.request_header,
         protocol.read_request,
         protocol.lookup_name,
-        lambda data: protocol.as_pyfuse3_readdir(data, 1),
         lambda data: protocol.init_reply(data, 1),
     ):
         try:
