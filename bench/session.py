@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -91,9 +92,10 @@ class Session:
         for cell, one_round in cells:
             seconds = self.dose.seconds[cell.scenario] / len(cells)
             self.say(f"{cell.scenario}: {cell.name}, {seconds:.0f} s")
-            deadline = time.monotonic() + seconds
+            began = time.monotonic()
             with self._scene(cell) as (place, offers):
-                self._play(cell, one_round, place, offers, deadline)
+                self.say(f"set up in {time.monotonic() - began:.0f} s")
+                self._play(cell, one_round, place, offers, began + seconds)
 
     def play_alone(self, scenario: str, peer: str, play: Callable[[], Sequence[Row]]) -> None:
         """Play what has cells of its own for one peer, if that takes part."""
@@ -136,15 +138,19 @@ class Session:
     ) -> None:
         started = time.monotonic()
         found: dict[str, list[Found]] = {name: [] for name in offers}
+        spent: defaultdict[str, float] = defaultdict(float)
         for number in range(self.dose.rounds):
             if number and time.monotonic() + (time.monotonic() - started) / number > deadline:
                 break
             for name in order_of_round(list(offers), number):
+                began = time.monotonic()
                 try:
                     found[name].append(one_round(offers[name], place, number))
                 except FAILURES as error:
                     self._absent(cell.scenario, cell.name, name, str(error))
                     del offers[name]
+                spent[name] += time.monotonic() - began
+        self.say(times_of(found, spent))
         for name, rounds in found.items():
             self.results.rows += rows_of(cell, name, rounds)
 
@@ -153,6 +159,12 @@ class Session:
         if absence not in self.results.absences:
             self.results.absences.append(absence)
             self.say(f"{scenario}: {cell}: without {peer}: {reason}")
+
+
+def times_of(found: Mapping[str, Sequence[Found]], spent: Mapping[str, float]) -> str:
+    """Return how many rounds there were, and what one took of each peer's time."""
+    each = [f"{name} {seconds / max(len(found[name]), 1):.1f}" for name, seconds in spent.items()]
+    return f"{max(map(len, found.values()), default=0)} rounds; seconds of one: {', '.join(each)}"
 
 
 def rows_of(cell: Cell, peer: str, rounds: Sequence[Found]) -> Iterator[Row]:

@@ -17,6 +17,7 @@ from bench.latency import Shape
 from bench.passes import Watch
 from bench.peers import Cache, Mounted, Offer, PeerFailedError
 from bench.peers.everybody import ONLY_AT_START
+from bench.peers.wire import WireOffer
 from bench.results import Figure
 from bench.session import Cell, Found, OneRound, Session
 from bench.site import FAR, NEAR, Stored
@@ -113,6 +114,9 @@ def round_of(
     def one_round(offer: Offer, stored: Stored, number: int) -> Found:
         shares = dealt(shot.order(workload.paths(), number), shot.readers)
         found: dict[tuple[str, Figure], float] = {}
+        if isinstance(offer, WireOffer):
+            figures = offer.fetched(session.watch(stored), workload)
+            return {(Phase.COLD.value, figure): value for figure, value in figures.items()}
         for cache, wanted in needed(phases).items():
             with offer.mounted(cache) as mounted:
                 for phase in wanted:
