@@ -28,6 +28,14 @@ def spent_seconds(pid: int) -> float:
         return 0.0
 
 
+def parent_of(pid: int) -> int:
+    """Return the parent of a process; 0 if it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 def private_bytes(pid: int) -> int:
     """Return the memory that is a process's own; pages of mapped files, LMDB's map too, are not."""
     return private_bytes_in(Path(f"/proc/{pid}/status").read_text())

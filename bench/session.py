@@ -67,6 +67,7 @@ class Session:
     dose: Dose
     say: Callable[[str], None]
     results: Results = field(default_factory=Results)
+    _playing: str = ""
 
     @cached_property
     def present(self) -> Sequence[Peer]:
@@ -82,6 +83,12 @@ class Session:
         self.results.peers[peer.name] = facts
         self.say(f"{peer.name}: {facts.version}; {facts.settings}")
         return True
+
+    def remark(self, text: str) -> None:
+        """Take note of something about the peer that is playing, once."""
+        note = f"{self._playing}, {text}"
+        if note not in self.results.notes:
+            self.results.notes.append(note)
 
     def watch(self, place: Stored) -> Watch:
         """Return those who look on while *place* is read."""
@@ -143,7 +150,7 @@ class Session:
             if number and time.monotonic() + (time.monotonic() - started) / number > deadline:
                 break
             for name in order_of_round(list(offers), number):
-                began = time.monotonic()
+                self._playing, began = name, time.monotonic()
                 try:
                     found[name].append(one_round(offers[name], place, number))
                 except FAILURES as error:
