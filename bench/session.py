@@ -37,12 +37,19 @@ class Dose:
 
     name: str
     rounds: int
+    """Of the cells that count most."""
+    few_rounds: int
+    """Of the others."""
     scale: float
     """The part of each cell's files that is used."""
     seconds: Mapping[str, float]
     """How long each scenario may take, set-up included; each cell has one round at least."""
     pass_seconds: float = 60.0
     """How long one pass may take before the peer is left out of the cell."""
+
+    def rounds_of(self, cell: Cell) -> int:
+        """Return how many rounds a cell has at most."""
+        return self.rounds if cell.telling else self.few_rounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,8 @@ class Cell:
     shape: Shape
     without: Mapping[str, str] = field(default_factory=dict)
     """Peers that are left out, and why."""
+    telling: bool = False
+    """Whether it is one of those that count most."""
 
 
 @dataclass
@@ -68,6 +77,8 @@ class Session:
     say: Callable[[str], None]
     results: Results = field(default_factory=Results)
     _playing: str = ""
+    _unspent: float = 0.0
+    """Seconds that cells before did not need: the next ones may."""
 
     @cached_property
     def present(self) -> Sequence[Peer]:
@@ -95,14 +106,20 @@ class Session:
         return Watch(place.gate, self.readers, self.dose.pass_seconds)
 
     def play(self, cells: Sequence[tuple[Cell, OneRound]]) -> None:
-        """Play the cells of one scenario, each for its part of the scenario's time."""
+        """Play the cells of one scenario, each for its part of the scenario's time.
+
+        The more rounds, the more time; and what the cells before have left over.
+        """
+        all_rounds = sum(self.dose.rounds_of(cell) for cell, _ in cells)
         for cell, one_round in cells:
-            seconds = self.dose.seconds[cell.scenario] / len(cells)
+            share = self.dose.rounds_of(cell) / all_rounds
+            seconds = self.dose.seconds[cell.scenario] * share + self._unspent
             self.say(f"{cell.scenario}: {cell.name}, {seconds:.0f} s")
             began = time.monotonic()
             with self._scene(cell) as (place, offers):
                 self.say(f"set up in {time.monotonic() - began:.0f} s")
                 self._play(cell, one_round, place, offers, began + seconds)
+            self._unspent = max(0.0, began + seconds - time.monotonic())
 
     def play_alone(self, scenario: str, peer: str, play: Callable[[], Sequence[Row]]) -> None:
         """Play what has cells of its own for one peer, if that takes part."""
@@ -146,7 +163,7 @@ class Session:
         started = time.monotonic()
         found: dict[str, list[Found]] = {name: [] for name in offers}
         spent: defaultdict[str, float] = defaultdict(float)
-        for number in range(self.dose.rounds):
+        for number in range(self.dose.rounds_of(cell)):
             if number and time.monotonic() + (time.monotonic() - started) / number > deadline:
                 break
             for name in order_of_round(list(offers), number):

@@ -36,18 +36,13 @@ def run(session: Session) -> None:
     size = round(FILE_SIZE * session.dose.scale)
     reads = max(round(RANDOM_READS * session.dose.scale), RANDOM_READERS)
     workload = Workload(f"{size >> 20} MiB", 1, size)
+    in_order = Cell(SCENARIO, f"{workload.name}, sequential", workload, FAR, ONLY_AT_START)
+    name = f"{workload.name}, {reads} random reads"
+    scattered = Cell(SCENARIO, name, workload, FAR, NOT_MOUNTED, telling=True)
     session.play(
         [
-            (
-                Cell(SCENARIO, f"{workload.name}, sequential", workload, FAR, ONLY_AT_START),
-                sequential(session, workload),
-            ),
-            (
-                Cell(
-                    SCENARIO, f"{workload.name}, {reads} random reads", workload, FAR, NOT_MOUNTED
-                ),
-                at_random(session, workload, reads),
-            ),
+            (in_order, sequential(session, workload)),
+            (scattered, at_random(session, workload, reads)),
         ]
     )
 

@@ -87,7 +87,7 @@ def run(session: Session) -> None:
     for loop in LOOPS[session.dose.name]:
         workload = loop.workload(session.dose.scale)
         name = f"{loop.name}, {workload.file_count} files"
-        cell = Cell(SCENARIO, name, workload, FAR, {WIRE: WIRE_ELSEWHERE})
+        cell = Cell(SCENARIO, name, workload, FAR, {WIRE: WIRE_ELSEWHERE}, telling=True)
         cells.append((cell, round_of(session, loop, workload)))
     session.play(cells)
 

@@ -78,8 +78,8 @@ SMALL = Shot("110 KB", 110_000, 200, 8, shuffled=True)
 MIDDLING = Shot("323 KB", 323_000, 120, 8, shuffled=False)
 LARGE = Shot("5 MB", 5_000_000, 16, 4, shuffled=False)
 HUGE = Shot("150 MB", 150_000_000, 1, 1, shuffled=False)
-TELLING = (SMALL, MIDDLING, HUGE)
-MORE = (replace(SMALL, readers=16, shuffled=False), replace(SMALL, shape=NEAR), LARGE)
+TELLING = (SMALL, HUGE)
+MORE = (MIDDLING, replace(SMALL, readers=16, shuffled=False), replace(SMALL, shape=NEAR), LARGE)
 STILL_MORE = (
     Shot("110 KB", 110_000, 100, 1, shuffled=False),
     replace(SMALL, readers=4),
@@ -101,7 +101,8 @@ def run(session: Session, phases: Collection[Phase] = tuple(Phase)) -> None:
     cells: list[tuple[Cell, OneRound]] = []
     for shot in SHOTS[session.dose.name]:
         workload = shot.workload(session.dose.scale)
-        cell = Cell(SCENARIO, workload.name, workload, shot.shape, ONLY_AT_START)
+        telling = shot in TELLING
+        cell = Cell(SCENARIO, workload.name, workload, shot.shape, ONLY_AT_START, telling)
         cells.append((cell, round_of(session, shot, workload, phases)))
     session.play(cells)
 

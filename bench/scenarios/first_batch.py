@@ -36,7 +36,7 @@ def run(session: Session) -> None:
     cells: list[tuple[Cell, OneRound]] = []
     for count, size in SIZES[session.dose.name]:
         workload = Workload(f"{count:,} x {size // 1000} KB", count, size)
-        cell = Cell(SCENARIO, workload.name, workload, FAR, WITHOUT)
+        cell = Cell(SCENARIO, workload.name, workload, FAR, WITHOUT, telling=True)
         cells.append((cell, round_of(session, workload)))
     session.play(cells)
 

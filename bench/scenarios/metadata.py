@@ -59,7 +59,8 @@ def run(session: Session) -> None:
     """Play all counts of the session's dose."""
     cells: list[tuple[Cell, OneRound]] = []
     for count in COUNTS[session.dose.name]:
-        cell = Cell(SCENARIO, f"{count:,} entries", Names(count), FAR, NOT_MOUNTED)
+        telling = count == max(COUNTS[session.dose.name])
+        cell = Cell(SCENARIO, f"{count:,} entries", Names(count), FAR, NOT_MOUNTED, telling)
         cells.append((cell, round_of(session, Names(count))))
     session.play(cells)
 
