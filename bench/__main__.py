@@ -16,7 +16,7 @@ from bench.console import (
 )
 from bench.dose import Dose
 from bench.report import Report
-from bench.scenarios import chaos, memory, mounts, podchaos, pods, read, startup, workers
+from bench.scenarios import chaos, memory, mounts, podchaos, pods, pressure, read, startup, workers
 from tests.csi.blows import PodDose
 
 WIDTH = 150
@@ -84,11 +84,23 @@ def workers_command(repeats: int, out: Path | None) -> None:
 @main.command("memory")
 @click.option("--files", default=100_000, show_default=True, help="How many files to read.")
 @click.option("--lookups", default=0, show_default=True, help="How many names to look up then.")
+@click.option(
+    "--announced", default=0, show_default=True, help="How many reads to announce to a full cache."
+)
 @out_option
-def memory_command(files: int, lookups: int, out: Path | None) -> None:
+def memory_command(files: int, lookups: int, announced: int, out: Path | None) -> None:
     """Measure the private memory of everybody who serves a mount."""
     with unshared_scratch_directory() as scratch:
-        finish(memory.run(scratch, files, lookups, say), out)
+        finish(memory.run(scratch, files, lookups, announced, say), out)
+
+
+@main.command("pressure")
+@repeats_option
+@out_option
+def pressure_command(repeats: int, out: Path | None) -> None:
+    """Measure what it costs under memory pressure that bytes lie in two kinds of pages."""
+    with unshared_scratch_directory() as scratch:
+        finish(pressure.run(scratch, repeats, say), out)
 
 
 @main.command("mounts")

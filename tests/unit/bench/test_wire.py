@@ -4,7 +4,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,7 +34,8 @@ class Ranges(BaseHTTPRequestHandler):
         if "/cut" in self.path:
             self.close_connection = True
             body = body[:1000]
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # who is refused does not wait for the rest
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name above us
         pass
