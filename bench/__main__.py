@@ -7,10 +7,16 @@ from pathlib import Path
 import click
 
 from bench import side_by_side
-from bench.console import console, out_option, say, scratch_directory
+from bench.console import (
+    console,
+    out_option,
+    say,
+    scratch_directory,
+    unshared_scratch_directory,
+)
 from bench.dose import Dose
 from bench.report import Report
-from bench.scenarios import chaos, memory, mounts, podchaos, pods, read, startup, workers
+from bench.scenarios import chaos, memory, mounts, podchaos, pods, pressure, read, startup, workers
 from tests.csi.blows import PodDose
 
 WIDTH = 150
@@ -53,7 +59,7 @@ def startup_command(
         words = ["--peers", peers, *(["--out", str(out)] if out else [])]
         main.main(["first-batch", *words], standalone_mode=False, parent=context.parent)
         return
-    with scratch_directory() as scratch:
+    with unshared_scratch_directory() as scratch:
         finish(startup.run(scratch, sizes, repeats, say), out)
 
 
@@ -62,7 +68,7 @@ def startup_command(
 @out_option
 def read_command(repeats: int, out: Path | None) -> None:
     """Measure first reads from a warm node cache and re-reads, beside the native file system."""
-    with scratch_directory() as scratch:
+    with unshared_scratch_directory() as scratch:
         finish(read.run(scratch, repeats, say), out)
 
 
@@ -71,18 +77,30 @@ def read_command(repeats: int, out: Path | None) -> None:
 @out_option
 def workers_command(repeats: int, out: Path | None) -> None:
     """Measure first reads from a warm node cache by many readers, with 1 worker and with 2."""
-    with scratch_directory() as scratch:
+    with unshared_scratch_directory() as scratch:
         finish(workers.run(scratch, repeats, say), out)
 
 
 @main.command("memory")
 @click.option("--files", default=100_000, show_default=True, help="How many files to read.")
 @click.option("--lookups", default=0, show_default=True, help="How many names to look up then.")
+@click.option(
+    "--announced", default=0, show_default=True, help="How many reads to announce to a full cache."
+)
 @out_option
-def memory_command(files: int, lookups: int, out: Path | None) -> None:
+def memory_command(files: int, lookups: int, announced: int, out: Path | None) -> None:
     """Measure the private memory of everybody who serves a mount."""
-    with scratch_directory() as scratch:
-        finish(memory.run(scratch, files, lookups, say), out)
+    with unshared_scratch_directory() as scratch:
+        finish(memory.run(scratch, files, lookups, announced, say), out)
+
+
+@main.command("pressure")
+@repeats_option
+@out_option
+def pressure_command(repeats: int, out: Path | None) -> None:
+    """Measure what it costs under memory pressure that bytes lie in two kinds of pages."""
+    with unshared_scratch_directory() as scratch:
+        finish(pressure.run(scratch, repeats, say), out)
 
 
 @main.command("mounts")
@@ -91,7 +109,7 @@ def memory_command(files: int, lookups: int, out: Path | None) -> None:
 @out_option
 def mounts_command(count: int, workers: int, out: Path | None) -> None:
     """Measure what many idle mounts cost in memory, descriptors and time."""
-    with scratch_directory() as scratch:
+    with unshared_scratch_directory() as scratch:
         finish(mounts.run(scratch, count, workers, say), out)
 
 
@@ -108,7 +126,7 @@ def mounts_command(count: int, workers: int, out: Path | None) -> None:
 @out_option
 def chaos_command(seconds: float, out: Path | None, **counts: int) -> None:
     """Verify every byte that readers get while their servers are killed and replaced."""
-    with scratch_directory() as scratch:
+    with unshared_scratch_directory() as scratch:
         finish(chaos.run(scratch, Dose(**counts), seconds, say), out)
 
 

@@ -37,7 +37,7 @@ def notes(record: Record) -> list[str]:
         f"{record.repeated} commands were given again after a kill in the middle of them",
         "what is held was counted when nobody had anything to do; the process of a role that has "
         "most counts",
-        *(record.refused + record.wrong)[:20],
+        *(record.refused + record.wrong + record.left)[:20],
     ]
 
 
@@ -93,6 +93,7 @@ def bars(record: Record, undone: int) -> list[Bar]:
         Bar("blows left undone", undone, 0, at_most=True),
         Bar("errors", len(record.refused), 0, at_most=True),
         Bar("wrong bytes", len(record.wrong), 0, at_most=True),
+        Bar("unmounting failed", len(record.left), 0, at_most=True),
         Bar("stalls after a blow, 99 %", usual, USUAL_STALL_SECONDS, at_most=True, unit=" s"),
         Bar("longest stall", longest, LONGEST_STALL_SECONDS, at_most=True, unit=" s"),
     ]
@@ -115,6 +116,7 @@ def figures(record: Record) -> dict[str, object]:
         "repeated": record.repeated,
         "errors": record.refused,
         "wrong": record.wrong,
+        "left": record.left,
         "files": record.file_count,
         "steps": record.step_count,
         "held": {run: [as_figures(census) for census in held] for run, held in record.held.items()},

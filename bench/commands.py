@@ -22,6 +22,10 @@ class CommandFailedError(Exception):
     """A `headrace` command did not end well; what it said is on the terminal already."""
 
 
+class UnmountFailedError(CommandFailedError):
+    """A mount did not go away as it should when all was done: it is off now, but that is a find."""
+
+
 @dataclass(frozen=True, slots=True)
 class Headrace:
     """The command in an environment of its own, by which its processes are known."""
@@ -93,22 +97,30 @@ class Headrace:
 
     @contextlib.contextmanager
     def mounted(self, mountpoint: Path, *words: str) -> Iterator[Path]:
-        """Mount *words* at *mountpoint* for the length of the block."""
+        """Mount *words* at *mountpoint* for the length of the block.
+
+        Raises UnmountFailedError if only unmounting fails; what went wrong before counts for more.
+        """
         mountpoint.mkdir(exist_ok=True)
         try:
             self.run("mount", *words, str(mountpoint))
             yield mountpoint
-        finally:
-            if mounted_at(mountpoint) is not None:
+        except BaseException:
+            with contextlib.suppress(UnmountFailedError):
                 self._unmount(mountpoint)
+            raise
+        self._unmount(mountpoint)
 
     def _unmount(self, mountpoint: Path) -> None:
+        if mounted_at(mountpoint) is None:
+            return
         try:
             self.run("umount", str(mountpoint))
-        except CommandFailedError:
-            # Somebody is inside: they may stay, but the mount does not.
-            self.run("umount", "--lazy", str(mountpoint))
-            raise
+        except CommandFailedError as error:
+            if mounted_at(mountpoint) is not None:
+                # Somebody is inside: they may stay, but the mount does not.
+                self.run("umount", "--lazy", str(mountpoint))
+            raise UnmountFailedError(str(error)) from error
 
     @contextlib.contextmanager
     def cache_service_stopped_after(self) -> Iterator[None]:

@@ -12,10 +12,19 @@ import click
 from rich.console import Console
 
 from bench.demo import ending_cleanly_on_signals
+from bench.ownmounts import part_with_other_mounts
 
 out_option = click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write JSON there as well."
 )
+
+
+@contextmanager
+def unshared_scratch_directory() -> Iterator[Path]:
+    """Do as `scratch_directory`; what is mounted there meanwhile only this process's own see."""
+    part_with_other_mounts()
+    with scratch_directory() as path:
+        yield path
 
 
 @contextmanager

@@ -38,6 +38,8 @@ class Record:
     calm: list[float] = field(default_factory=list)
     """The steps before anything was done."""
     refused: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    """What did not go away as it should when all was done."""
     wrong: list[str] = field(default_factory=list)
     file_count: int = 0
     step_count: int = 0

@@ -13,6 +13,7 @@ from bench.results import Results, Row, grouped
 
 COLOURS = {
     "native": "#9aa0a6",
+    "wire": "#c9ced3",
     "headrace": "#0b6e4f",
     "headrace-pack": "#19a974",
     "headrace-order": "#7bd389",

@@ -28,6 +28,22 @@ def spent_seconds(pid: int) -> float:
         return 0.0
 
 
+def bytes_read_from_disk(pid: int) -> int:
+    """Return what a process had read from disks, by page faults too; 0 if it has ended."""
+    try:
+        return _sum_of(Path(f"/proc/{pid}/io").read_text(), ("read_bytes",), unit=1)
+    except OSError:
+        return 0
+
+
+def parent_of(pid: int) -> int:
+    """Return the parent of a process; 0 if it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 def private_bytes(pid: int) -> int:
     """Return the memory that is a process's own; pages of mapped files, LMDB's map too, are not."""
     return private_bytes_in(Path(f"/proc/{pid}/status").read_text())
@@ -60,7 +76,7 @@ def thread_count(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/task"))
 
 
-def _sum_of(text: str, names: Sequence[str]) -> int:
+def _sum_of(text: str, names: Sequence[str], unit: int = 1024) -> int:
     """Add up lines such as `RssAnon: 2000 kB`."""
     fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    return sum(int(fields[name].split()[0]) * 1024 for name in names)
+    return sum(int(fields[name].split()[0]) * unit for name in names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -36,12 +37,19 @@ class Dose:
 
     name: str
     rounds: int
+    """Of the cells that count most."""
+    few_rounds: int
+    """Of the others."""
     scale: float
     """The part of each cell's files that is used."""
     seconds: Mapping[str, float]
     """How long each scenario may take, set-up included; each cell has one round at least."""
     pass_seconds: float = 60.0
     """How long one pass may take before the peer is left out of the cell."""
+
+    def rounds_of(self, cell: Cell) -> int:
+        """Return how many rounds a cell has at most."""
+        return self.rounds if cell.telling else self.few_rounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,8 @@ class Cell:
     shape: Shape
     without: Mapping[str, str] = field(default_factory=dict)
     """Peers that are left out, and why."""
+    telling: bool = False
+    """Whether it is one of those that count most."""
 
 
 @dataclass
@@ -66,6 +76,9 @@ class Session:
     dose: Dose
     say: Callable[[str], None]
     results: Results = field(default_factory=Results)
+    _playing: str = ""
+    _unspent: float = 0.0
+    """Seconds that cells before did not need: the next ones may."""
 
     @cached_property
     def present(self) -> Sequence[Peer]:
@@ -82,18 +95,31 @@ class Session:
         self.say(f"{peer.name}: {facts.version}; {facts.settings}")
         return True
 
+    def remark(self, text: str) -> None:
+        """Take note of something about the peer that is playing, once."""
+        note = f"{self._playing}, {text}"
+        if note not in self.results.notes:
+            self.results.notes.append(note)
+
     def watch(self, place: Stored) -> Watch:
         """Return those who look on while *place* is read."""
         return Watch(place.gate, self.readers, self.dose.pass_seconds)
 
     def play(self, cells: Sequence[tuple[Cell, OneRound]]) -> None:
-        """Play the cells of one scenario, each for its part of the scenario's time."""
+        """Play the cells of one scenario, each for its part of the scenario's time.
+
+        The more rounds, the more time; and what the cells before have left over.
+        """
+        all_rounds = sum(self.dose.rounds_of(cell) for cell, _ in cells)
         for cell, one_round in cells:
-            seconds = self.dose.seconds[cell.scenario] / len(cells)
+            share = self.dose.rounds_of(cell) / all_rounds
+            seconds = self.dose.seconds[cell.scenario] * share + self._unspent
             self.say(f"{cell.scenario}: {cell.name}, {seconds:.0f} s")
-            deadline = time.monotonic() + seconds
+            began = time.monotonic()
             with self._scene(cell) as (place, offers):
-                self._play(cell, one_round, place, offers, deadline)
+                self.say(f"set up in {time.monotonic() - began:.0f} s")
+                self._play(cell, one_round, place, offers, began + seconds)
+            self._unspent = max(0.0, began + seconds - time.monotonic())
 
     def play_alone(self, scenario: str, peer: str, play: Callable[[], Sequence[Row]]) -> None:
         """Play what has cells of its own for one peer, if that takes part."""
@@ -136,15 +162,19 @@ class Session:
     ) -> None:
         started = time.monotonic()
         found: dict[str, list[Found]] = {name: [] for name in offers}
-        for number in range(self.dose.rounds):
+        spent: defaultdict[str, float] = defaultdict(float)
+        for number in range(self.dose.rounds_of(cell)):
             if number and time.monotonic() + (time.monotonic() - started) / number > deadline:
                 break
             for name in order_of_round(list(offers), number):
+                self._playing, began = name, time.monotonic()
                 try:
                     found[name].append(one_round(offers[name], place, number))
                 except FAILURES as error:
                     self._absent(cell.scenario, cell.name, name, str(error))
                     del offers[name]
+                spent[name] += time.monotonic() - began
+        self.say(times_of(found, spent))
         for name, rounds in found.items():
             self.results.rows += rows_of(cell, name, rounds)
 
@@ -153,6 +183,12 @@ class Session:
         if absence not in self.results.absences:
             self.results.absences.append(absence)
             self.say(f"{scenario}: {cell}: without {peer}: {reason}")
+
+
+def times_of(found: Mapping[str, Sequence[Found]], spent: Mapping[str, float]) -> str:
+    """Return how many rounds there were, and what one took of each peer's time."""
+    each = [f"{name} {seconds / max(len(found[name]), 1):.1f}" for name, seconds in spent.items()]
+    return f"{max(map(len, found.values()), default=0)} rounds; seconds of one: {', '.join(each)}"
 
 
 def rows_of(cell: Cell, peer: str, rounds: Sequence[Found]) -> Iterator[Row]:

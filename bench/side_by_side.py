@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from bench import suite
-from bench.console import console, out_option, say, scratch_directory
+from bench.console import console, out_option, say, unshared_scratch_directory
 from bench.peers.everybody import PEERS, named
 from bench.peers.tools import install_debian_tools
 from bench.report import show_sheet
@@ -55,7 +55,7 @@ def beside(name: str, scenarios: Sequence[suite.Scenario], text: str) -> click.C
             chosen = named(peers)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--peers") from None
-        with scratch_directory() as scratch:
+        with unshared_scratch_directory() as scratch:
             for results in suite.play(scratch, scenarios, chosen, amount, say):
                 if out is not None:
                     results.save(out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from bench.peers.everybody import NATIVE, is_ours
+from bench.peers.everybody import LIMITS, NATIVE, is_ours
 from bench.report import Sheet
 from bench.results import Results, Row, gain, grouped
 
@@ -39,7 +39,8 @@ def figure_sheet(
 ) -> Sheet:
     """Return one figure of all cells, with the ratios that matter at the end."""
     peers = list(dict.fromkeys(peer for rows in groups.values() for peer in rows))
-    columns = ("cell", "phase", *peers, "ours to best peer", "ours to native")
+    limits = [f"ours to {limit}" for limit in LIMITS]
+    columns = ("cell", "phase", *peers, "ours to best peer", *limits)
     body = [
         [
             cell,
@@ -52,12 +53,11 @@ def figure_sheet(
     return Sheet(title, columns, body)
 
 
-def ratios(rows: Mapping[str, Row]) -> tuple[str, str]:
-    """Return how many times better our best row is than the best peer's and than native."""
+def ratios(rows: Mapping[str, Row]) -> list[str]:
+    """Return how many times better our best row is than the best peer's and than each limit."""
     ours = best([row for peer, row in rows.items() if is_ours(peer)])
-    others = [row for peer, row in rows.items() if not is_ours(peer) and peer != NATIVE]
-    theirs, native = best(others), rows.get(NATIVE)
-    return times(ours, theirs), times(ours, native)
+    others = [row for peer, row in rows.items() if not is_ours(peer) and peer not in LIMITS]
+    return [times(ours, best(others)), *(times(ours, rows.get(limit)) for limit in LIMITS)]
 
 
 def best(rows: Sequence[Row]) -> Row | None:
@@ -79,7 +79,7 @@ def times(ours: Row | None, theirs: Row | None) -> str:
         return NOTHING  # nobody serves it: its CPU time and requests are no measure
     factor = gain(ours, theirs)
     colour = "green" if factor >= 1 else "red"
-    who = "" if theirs.peer == NATIVE else f" [dim]{theirs.peer}[/]"
+    who = "" if theirs.peer in LIMITS else f" [dim]{theirs.peer}[/]"
     return f"[{colour}]{factor:,.2f}[/]{who}"
 
 

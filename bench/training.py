@@ -39,6 +39,8 @@ class Plan:
     """Whole files are read without the mount, by this."""
     announced: bool = False
     """In process: the order is told beforehand."""
+    forgiving: bool = False
+    """A batch that cannot be read costs its step and is told, else it ends the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Epoch:
     steps: Sequence[Step]
     seconds: float
     byte_count: int
+    errors: Sequence[str] = ()
+    """Why batches could not be read, one reason each."""
 
     @property
     def utilisation(self) -> float:
@@ -77,6 +81,7 @@ def utilisation(steps: Sequence[Step], seconds: float, excluded: int = EXCLUDED_
 def train(root: Path, plan: Plan) -> Epoch:
     """Run one epoch on files below *root*."""
     steps: list[Step] = []
+    errors: list[str] = []
     byte_count = 0
     with samples_of(root, plan) as samples, ThreadPoolExecutor(plan.readers) as pool:
         batches = iter(plan.batches)
@@ -87,13 +92,29 @@ def train(root: Path, plan: Plan) -> Epoch:
         began = time.perf_counter()
         while under_way:
             asked = time.perf_counter()
-            byte_count += under_way.popleft().result()
+            size = size_of(under_way.popleft(), errors if plan.forgiving else None)
+            byte_count += size
             under_way.extend(pool.submit(samples.read, batch) for batch in islice(batches, 1))
             loaded = time.perf_counter()
             time.sleep(plan.step_seconds)
-            steps.append(Step(loaded - asked, time.perf_counter() - loaded))
+            steps.append(Step(loaded - asked, time.perf_counter() - loaded if size else 0.0))
         seconds = time.perf_counter() - began
-    return Epoch(steps, seconds, byte_count)
+    return Epoch(steps, seconds, byte_count, errors)
+
+
+def size_of(batch: Future[int], errors: list[str] | None) -> int:
+    """Return the size of a batch when it is there: 0 if it fails and *errors* is there to say so.
+
+    The step of a batch that is not there sleeps as long as others, but has computed nothing: else
+    a mount that is gone would be the fastest way through an epoch.
+    """
+    try:
+        return batch.result()
+    except OSError as error:
+        if errors is None:
+            raise
+        errors.append(error.strerror or str(error))
+        return 0
 
 
 class Reads(Protocol):

@@ -58,6 +58,29 @@ class Announcing(Mounted, Protocol):
         ...
 
 
+@runtime_checkable
+class Mortal(Mounted, Protocol):
+    """A mount that processes serve which may die."""
+
+    def serving(self) -> Sequence[int]:
+        """Return those who answer the kernel, without whoever would start them again."""
+        ...
+
+
+@runtime_checkable
+class Remountable(Mortal, Protocol):
+    """One that can be mounted anew when they are dead."""
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a process of its own starts them again."""
+        ...
+
+    def remount(self) -> None:
+        """Take off what is left of the mount and mount again at the same place."""
+        ...
+
+
 class Offer(Protocol):
     """A dataset that a peer is ready to mount, again and again."""
 

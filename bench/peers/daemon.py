@@ -6,13 +6,15 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.family import Family
 from bench.peers import Cache, PeerFailedError
+from bench.processes import parent_of
 from bench.workloads import files_below
 from vfs.mounting.mountinfo import mounted_at
 
@@ -32,10 +34,28 @@ class DaemonMount:
     family: Family
     helpers: Sequence[int]
     mount_seconds: float
+    watching: Set[int]
+    """Those of its processes that only watch over others."""
+    start: Callable[[], object]
+    """Runs the program once more, and returns when it has mounted."""
 
     def pids(self) -> Sequence[int]:
         """Return its processes."""
         return [*self.family.pids(), *self.helpers]
+
+    def serving(self) -> Sequence[int]:
+        """Return its processes but those that watch over others."""
+        return sorted(set(self.family.pids()) - self.watching)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether some of its processes do nothing but watch over others."""
+        return bool(self.watching)
+
+    def remount(self) -> None:
+        """Do what a service manager would: take off what is left, and run the program again."""
+        umount("--lazy", self.path)
+        self.start()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +77,27 @@ class Daemon:
         make_cache(self.cache, cache)
         self.mountpoint.mkdir(exist_ok=True)
         family = Family(MARK, str(self.mountpoint))
+        processes: list[subprocess.Popen[bytes]] = []
+        start = partial(self._start, family, processes)
+        with family.ended_after():
+            try:
+                seconds = start()
+                pids = family.pids()
+                watching = set(map(parent_of, pids)) & set(pids)
+                yield DaemonMount(self.mountpoint, family, self.helpers, seconds, watching, start)
+                time.sleep(self.settle_seconds)
+            finally:
+                try:
+                    unmount(self.mountpoint)
+                finally:
+                    for process in processes:
+                        end(process)
+
+    def _start(self, family: Family, processes: list[subprocess.Popen[bytes]]) -> float:
+        """Run the program, added to *processes*; return how long it took until it had mounted."""
         log = self.mountpoint.with_suffix(".log")
-        with family.ended_after(), log.open("wb") as output:
-            started = time.perf_counter()
+        started = time.perf_counter()
+        with log.open("wb") as output:
             process = subprocess.Popen(
                 list(self.command),
                 stdin=subprocess.DEVNULL,
@@ -68,16 +106,9 @@ class Daemon:
                 env={**family.environ, **self.environ},
                 start_new_session=True,
             )
-            try:
-                wait_until_mounted(self.mountpoint, process, log)
-                seconds = time.perf_counter() - started
-                yield DaemonMount(self.mountpoint, family, self.helpers, seconds)
-                time.sleep(self.settle_seconds)
-            finally:
-                try:
-                    unmount(self.mountpoint)
-                finally:
-                    end(process)
+        processes.append(process)
+        wait_until_mounted(self.mountpoint, process, log)
+        return time.perf_counter() - started
 
 
 def make_cache(directory: Path, cache: Cache) -> None:

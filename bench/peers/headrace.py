@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from bench.commands import Headrace
@@ -32,6 +32,14 @@ class HeadraceMount:
         """Mount anew: pages, names and attributes are gone, the node's cache is not."""
         self.unmount()
         self.mount()
+
+    def announced(self, order: Path) -> AbstractContextManager[None]:
+        """Say for the length of a block that files are read in the *order* that a file holds."""
+        return self._command.beside("prefetch", str(self.path), "--order", str(order))
+
+    def reads_announced(self) -> int:
+        """Return how many reads the cache service has been told of."""
+        return self._command.cache_stats()["reads_announced"]
 
     def servers(self) -> Mapping[str, Sequence[int]]:
         """Return who serves the mount."""

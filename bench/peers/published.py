@@ -110,8 +110,8 @@ class HeadraceShown:
         """Return everybody: workers, cache service, supervisor, keeper, zygote."""
         return self.command.family.pids()
 
-    def workers(self) -> Sequence[int]:
-        """Return those who answer the kernel."""
+    def serving(self) -> Sequence[int]:
+        """Return the workers."""
         (row,) = json.loads(self.command.run("list", "--json"))
         workers: Sequence[int] = row["workers"]
         return workers

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from bench.passes import AMPLIFICATION, BANDWIDTH, CPU_A_MEGABYTE, MEMORY, Watch
 from bench.peers import Cache, Offer
-from bench.peers.everybody import ONLY_AT_START
+from bench.peers.everybody import NOT_MOUNTED, ONLY_AT_START
+from bench.peers.wire import USED, WireOffer
 from bench.readers import Work
 from bench.results import Figure
 from bench.session import Cell, Found, OneRound, Session
@@ -22,8 +23,9 @@ RANDOM_READS = 256
 RANDOM_READERS = 4
 READS_A_SECOND = Figure("reads/s")
 FIGURES = (BANDWIDTH, CPU_A_MEGABYTE, AMPLIFICATION, MEMORY)
+COLD = "cold"
 MOUNTS = (
-    ("cold", Cache.EMPTY),
+    (COLD, Cache.EMPTY),
     ("warm", Cache.KEPT),
     ("warm, disk", Cache.ON_DISK),
 )
@@ -34,18 +36,13 @@ def run(session: Session) -> None:
     size = round(FILE_SIZE * session.dose.scale)
     reads = max(round(RANDOM_READS * session.dose.scale), RANDOM_READERS)
     workload = Workload(f"{size >> 20} MiB", 1, size)
+    in_order = Cell(SCENARIO, f"{workload.name}, sequential", workload, FAR, ONLY_AT_START)
+    name = f"{workload.name}, {reads} random reads"
+    scattered = Cell(SCENARIO, name, workload, FAR, NOT_MOUNTED, telling=True)
     session.play(
         [
-            (
-                Cell(SCENARIO, f"{workload.name}, sequential", workload, FAR, ONLY_AT_START),
-                sequential(session, workload),
-            ),
-            (
-                Cell(
-                    SCENARIO, f"{workload.name}, {reads} random reads", workload, FAR, ONLY_AT_START
-                ),
-                at_random(session, workload, reads),
-            ),
+            (in_order, sequential(session, workload)),
+            (scattered, at_random(session, workload, reads)),
         ]
     )
 
@@ -54,9 +51,13 @@ def sequential(session: Session, workload: Workload) -> OneRound:
     """Return what reads the file from its beginning to its end."""
 
     def one_round(offer: Offer, stored: Stored, _number: int) -> Found:
-        return passes(
-            session.watch(stored), offer, read_all, [workload.paths()], workload.byte_count
-        )
+        watch = session.watch(stored)
+        if isinstance(offer, WireOffer):
+            figures = offer.fetched(watch, workload)
+            return {
+                (COLD, figure): figures[figure] for figure in (*FIGURES, USED) if figure in figures
+            }
+        return passes(watch, offer, read_all, [workload.paths()], workload.byte_count)
 
     return one_round
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.census import Census, at_rest
 from bench.chaos import Readers
 from bench.chaosreport import report
-from bench.commands import Headrace
+from bench.commands import Headrace, UnmountFailedError
 from bench.dose import Blow, Dose
 from bench.expected import Content, Switching, Unchanging
 from bench.harm import Harm, Record, ref
@@ -50,14 +50,29 @@ def run(scratch: Path, dose: Dose, seconds: float, say: Callable[[str], None]) -
         own.mkdir()
         command = Headrace.below(own, {})
         say(f"{name}: making {FILES:,} files, then {len(blows)} blows")
-        with command.cache_service_stopped_after(), ground(command, own) as (mount, content):
+        undone += len(blows)
+        with (
+            command.cache_service_stopped_after(),
+            noted_if_left(record),
+            ground(command, own) as (mount, content),
+        ):
             harm = Harm(command, mount, WORKERS, content, record)
             before = warmed_up(command, mount, content)
             readers = Readers(mount, content, READERS, LARGE)
-            undone += strike(blows, harm, readers, deadline, say)
+            strike(blows, harm, readers, deadline, say)
+            undone -= len(harm.blows)
             record.add(readers, harm.blows)
             record.held[name] = before, at_rest(command)
     return report(record, undone, SETTING)
+
+
+@contextmanager
+def noted_if_left(record: Record) -> Iterator[None]:
+    """Take note of a mount that does not go away: what was found before is to be told anyway."""
+    try:
+        yield
+    except UnmountFailedError as error:
+        record.left.append(str(error))
 
 
 def warmed_up(command: Headrace, mount: Path, content: Content) -> Census:
@@ -73,8 +88,8 @@ def strike(
     readers: Readers,
     deadline: float,
     say: Callable[[str], None],
-) -> int:
-    """Deal out *blows* under *readers*; return how many time or an error left undone."""
+) -> None:
+    """Deal out *blows* under *readers*, until time is over or a reader sees an error."""
     with readers:
         time.sleep(CALM_SECONDS)
         for number, blow in enumerate(blows):
@@ -83,7 +98,6 @@ def strike(
             harm.do(blow)
             if number % SAY_EVERY == SAY_EVERY - 1:
                 say(f"{number + 1} blows, longest stall {readers.longest_stall_seconds:.2f} s")
-    return len(blows) - len(harm.blows)
 
 
 @contextmanager

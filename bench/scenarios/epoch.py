@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from bench.passes import CPU_A_FILE, REQUESTS_A_FILE, Watch
 from bench.peers import Announcing, Cache, Mounted, Offer, PeerFailedError
+from bench.peers.everybody import WIRE, WIRE_ELSEWHERE
 from bench.results import Figure
 from bench.session import Cell, Found, OneRound, Session
 from bench.site import FAR, Stored
@@ -86,7 +87,8 @@ def run(session: Session) -> None:
     for loop in LOOPS[session.dose.name]:
         workload = loop.workload(session.dose.scale)
         name = f"{loop.name}, {workload.file_count} files"
-        cells.append((Cell(SCENARIO, name, workload, FAR), round_of(session, loop, workload)))
+        cell = Cell(SCENARIO, name, workload, FAR, {WIRE: WIRE_ELSEWHERE}, telling=True)
+        cells.append((cell, round_of(session, loop, workload)))
     session.play(cells)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.peers import Cache, Offer, PeerFailedError, PeerUnavailableError
-from bench.peers.everybody import ONLY_AT_START, PEERS
+from bench.peers.everybody import NOT_MOUNTED, PEERS
 from bench.peers.tools import FIO
 from bench.results import Figure
 from bench.scenarios.bigfile import FILE_SIZE
@@ -30,7 +30,7 @@ def run(session: Session) -> None:
     """Play all jobs, each on a new mount."""
     workload = Workload("one file", 1, round(FILE_SIZE * session.dose.scale))
     try:
-        without = ONLY_AT_START
+        without = NOT_MOUNTED
         FIO.find()
     except PeerUnavailableError as error:
         without = {peer.name: str(error) for peer in PEERS}

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from bench.peers import Cache, Offer
-from bench.peers.everybody import ORDER, ORDER_ELSEWHERE
+from bench.peers.everybody import ORDER, ORDER_ELSEWHERE, WIRE, WIRE_ELSEWHERE
 from bench.results import Figure
 from bench.session import Cell, Found, OneRound, Session
 from bench.site import FAR, Stored
@@ -27,6 +27,7 @@ SIZES: Mapping[str, Sequence[tuple[int, int]]] = {
     "long": ((1_000, 110_000), (10_000, 4_000), (100_000, 1_000)),
 }
 """Files in the dataset, and the size of each."""
+WITHOUT = {ORDER: ORDER_ELSEWHERE, WIRE: WIRE_ELSEWHERE}
 
 
 def run(session: Session) -> None:
@@ -35,7 +36,7 @@ def run(session: Session) -> None:
     cells: list[tuple[Cell, OneRound]] = []
     for count, size in SIZES[session.dose.name]:
         workload = Workload(f"{count:,} x {size // 1000} KB", count, size)
-        cell = Cell(SCENARIO, workload.name, workload, FAR, {ORDER: ORDER_ELSEWHERE})
+        cell = Cell(SCENARIO, workload.name, workload, FAR, WITHOUT, telling=True)
         cells.append((cell, round_of(session, workload)))
     session.play(cells)
 

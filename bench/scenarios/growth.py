@@ -44,7 +44,7 @@ def run(session: Session) -> None:
 
 def rows_of(session: Session) -> Sequence[Row]:
     """Return all that was found."""
-    sizes, rounds = SIZES[session.dose.name], session.dose.rounds
+    sizes, rounds = SIZES[session.dose.name], session.dose.few_rounds
     report = startup.run(session.scratch, sizes, rounds, session.say)
     rows = [row for start in report.figures["starts"] for row in start_rows(start)]
     count = min(sizes[-1], LISTED_MOST)

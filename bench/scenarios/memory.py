@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,17 +21,39 @@ NAMES = 10_000
 """So many names that are there are looked up before the kernel is made to forget them."""
 GROWTH_LIMIT_MIB = 4.0
 LIMIT_MIB = 150.0
+PLANNING_LIMITS_MIB = {"cachesvc": 512.0}
+"""Of those who may have more while orders are announced."""
+SMALL_CACHE = "64M"
+"""Full long before all files were read."""
+ANNOUNCING_SECONDS = 300.0
+SEED = 25
 
 Memory = dict[str, float]
 """MiB by process."""
 
 
-def run(scratch: Path, file_count: int, lookups: int, say: Callable[[str], None]) -> Report:
-    """Read *file_count* files, then look up names; look at the servers' memory all the time."""
+def run(
+    scratch: Path, file_count: int, lookups: int, announced: int, say: Callable[[str], None]
+) -> Report:
+    """Read *file_count* files, then look up names; look at the servers' memory all the time.
+
+    So many reads are *announced* then, if any: on another mount, to a small cache that is full.
+    """
     workload = Workload(f"{file_count:,} files of 1 KB", file_count, FILE_SIZE)
     say(f"making {workload.name}")
     dataset = scratch / "dataset"
     workload.make(dataset)
+    found = read_and_looked_up(scratch, dataset, workload, lookups, say)
+    if not announced:
+        return found
+    say(f"announcing {announced:,} reads")
+    return with_plan(found, announced, plan_and_look(scratch, dataset, workload, announced))
+
+
+def read_and_looked_up(
+    scratch: Path, dataset: Path, workload: Workload, lookups: int, say: Callable[[str], None]
+) -> Report:
+    """Return what reading, and looking up if that is wanted, took."""
     own = scratch / "headrace"
     own.mkdir()
     with HeadraceMounts().mounted(dataset, own) as mounted:
@@ -68,6 +92,32 @@ def look_up_and_look(
     return looks
 
 
+def plan_and_look(scratch: Path, dataset: Path, workload: Workload, announced: int) -> list[Memory]:
+    """Announce so many reads to a full cache, and make the first; return the memory meanwhile."""
+    own, order = scratch / "planning", scratch / "order"
+    own.mkdir()
+    paths = shuffled_for_ever(workload.paths(), announced)
+    order.write_text("".join(f"{path}\n" for path in paths))
+    with HeadraceMounts("--cache-size", SMALL_CACHE).mounted(dataset, own) as mounted:
+        servers = mounted.servers()
+        read_all(mounted.path, workload.paths())
+        looks = [memory_of(servers)]
+        with mounted.announced(order):
+            deadline = time.monotonic() + ANNOUNCING_SECONDS
+            while mounted.reads_announced() < announced:
+                looks.append(memory_of(servers))
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"only {mounted.reads_announced():,} reads were announced")
+            return [*looks, *read_and_look(mounted.path, paths[: workload.file_count], servers)]
+
+
+def shuffled_for_ever(paths: Sequence[str], total: int) -> list[str]:
+    """Return *total* reads of *paths*, epoch after epoch, each in an order of its own."""
+    chance = random.Random(SEED)
+    epochs = -(-total // len(paths))
+    return [path for _ in range(epochs) for path in chance.sample(paths, len(paths))][:total]
+
+
 def worker_seconds(servers: Mapping[str, Sequence[int]]) -> float:
     """Return the CPU time of all workers."""
     return sum(map(cpu_seconds, servers["workers"]))
@@ -102,6 +152,35 @@ def report(workload: Workload, looks: Sequence[Memory]) -> Report:
         ],
         figures=list(looks),
     )
+
+
+def with_plan(read: Report, announced: int, looks: Sequence[Memory]) -> Report:
+    """Add what became of the memory while so many reads were announced."""
+    most = {name: max(look[name] for look in looks) for name in looks[0]}
+    rows = [[name, f"{looks[0][name]:.1f}", f"{most[name]:.1f}"] for name in most]
+    title = f"private memory, MiB, {announced:,} reads announced"
+    return replace(
+        read,
+        notes=[
+            *read.notes,
+            f"{announced:,} reads were announced to a cache of {SMALL_CACHE}B that was full; "
+            "files were read in that order meanwhile",
+        ],
+        sheets=[*read.sheets, Sheet(title, ("process", "before", "most"), rows)],
+        bars=[
+            *read.bars,
+            *(
+                Bar(f"{name}, with an order announced", mib, planning_limit(name), True, " MiB")
+                for name, mib in most.items()
+            ),
+        ],
+        figures={"others": read.figures, "announced": list(looks)},
+    )
+
+
+def planning_limit(name: str) -> float:
+    """Return how much the process with this *name* may have while orders are announced."""
+    return PLANNING_LIMITS_MIB.get(name.partition(" ")[0], LIMIT_MIB)
 
 
 def with_lookups(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.passes import Pass, Watch
 from bench.peers import Cache, Mounted, Offer, PeerFailedError
-from bench.peers.everybody import ONLY_AT_START
+from bench.peers.everybody import NOT_MOUNTED
 from bench.readers import Work
 from bench.results import Figure
 from bench.session import Cell, Found, OneRound, Session
@@ -59,7 +59,8 @@ def run(session: Session) -> None:
     """Play all counts of the session's dose."""
     cells: list[tuple[Cell, OneRound]] = []
     for count in COUNTS[session.dose.name]:
-        cell = Cell(SCENARIO, f"{count:,} entries", Names(count), FAR, ONLY_AT_START)
+        telling = count == max(COUNTS[session.dose.name])
+        cell = Cell(SCENARIO, f"{count:,} entries", Names(count), FAR, NOT_MOUNTED, telling)
         cells.append((cell, round_of(session, Names(count))))
     session.play(cells)
 

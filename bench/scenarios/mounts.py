@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.census import Census, Holding, as_figures, at_rest, most, total
-from bench.commands import Headrace
+from bench.commands import Headrace, UnmountFailedError
 from bench.measure import Samples
 from bench.report import Bar, Report, Sheet, spread
 from bench.workloads import Workload, read_all
@@ -32,6 +32,8 @@ class Looks:
     one: Census
     many: Census
     seconds: Sequence[float]
+    left: Sequence[str] = ()
+    """Mounts that did not go away as they should."""
 
     def each(self, roles: Sequence[str], what: str) -> float:
         """Return by how much a field's sum over *roles* grows with each mount."""
@@ -55,29 +57,38 @@ def run(scratch: Path, count: int, workers: int, say: Callable[[str], None]) -> 
     own.mkdir()
     command = Headrace.below(own, {})
     command.run("snapshot", str(dataset))
+    left: list[str] = []
     with command.cache_service_stopped_after(), ExitStack() as mounts:
         mounting = (
-            mounts.enter_context(timed_mount(command, own / f"mount{number}", dataset, workers))
+            mounts.enter_context(
+                timed_mount(command, own / f"mount{number}", dataset, workers, left)
+            )
             for number in range(count)
         )
         say(f"mounting {count} times")
         first, one = next(mounting), at_rest(command)
         others, many = list(mounting), at_rest(command)
         say("unmounting")
-    return report(Looks(count, one, many, [first, *others]), workers)
+    return report(Looks(count, one, many, [first, *others], left), workers)
 
 
 @contextmanager
 def timed_mount(
-    command: Headrace, mountpoint: Path, dataset: Path, workers: int
+    command: Headrace, mountpoint: Path, dataset: Path, workers: int, left: list[str]
 ) -> Iterator[float]:
-    """Mount for the length of a block, read it once, and give the time that mounting took."""
+    """Mount for the length of a block, read it once, and give the time that mounting took.
+
+    That it does not go away afterwards is added to *left*.
+    """
     begin = time.perf_counter()
     options = ("--workers", str(workers))
-    with command.mounted(mountpoint, str(dataset), *options) as mount:
-        seconds = time.perf_counter() - begin
-        read_all(mount, WORKLOAD.paths())
-        yield seconds
+    try:
+        with command.mounted(mountpoint, str(dataset), *options) as mount:
+            seconds = time.perf_counter() - begin
+            read_all(mount, WORKLOAD.paths())
+            yield seconds
+    except UnmountFailedError as error:
+        left.append(str(error))
 
 
 def report(looks: Looks, workers: int) -> Report:
@@ -90,6 +101,7 @@ def report(looks: Looks, workers: int) -> Report:
             f"{workers}; every mount was read once, then nobody had anything to do",
             "private: RssAnon + RssShmem of the process that has most; share: what processes have "
             "in common is divided among them, so that the sum is what they take together",
+            *looks.left,
         ],
         sheets=[holding_sheet(looks), time_sheet(first, last)],
         bars=bars(looks, last.median / first.median),
@@ -97,6 +109,7 @@ def report(looks: Looks, workers: int) -> Report:
             "seconds": looks.seconds,
             "one": as_figures(looks.one),
             "many": as_figures(looks.many),
+            "left": looks.left,
         },
     )
 
@@ -145,4 +158,5 @@ def bars(looks: Looks, slowdown: float) -> list[Bar]:
         Bar("memory for each mount more", share, SHARE_LIMIT_MIB, at_most=True, unit=" MiB"),
         *descriptors,
         Bar("time of the last mounts over the first", slowdown, TIME_LIMIT, at_most=True),
+        Bar("unmounting failed", len(looks.left), 0, at_most=True),
     ]

@@ -13,8 +13,8 @@ from bench.crowding import left_on
 from bench.podchaosreport import Seen, report
 from bench.report import Report
 from tests.csi.blows import Blow, PodDose
+from tests.csi.bucket import Bucket, new_bucket, write_files
 from tests.csi.cluster import ClusterNode, cluster_node
-from tests.csi.conftest import Bucket, new_bucket, write_files
 from tests.csi.containers import Container, containers
 from tests.csi.crowd import Claim, Crowd
 from tests.csi.harm import Harm

@@ -18,8 +18,8 @@ from bench.publishing import OwnSite, State, Wait, quiet_node, session
 from bench.report import Report
 from bench.scenarios.startup import publish, put_files
 from bench.synthetic import FILES_IN_DIRECTORY
+from tests.csi.bucket import Bucket, new_bucket, write_files
 from tests.csi.cluster import ClusterNode
-from tests.csi.conftest import Bucket, new_bucket, write_files
 from tests.csi.crowd import Claim, Crowd, pods_with_volumes
 from tests.csi.pods import Pod
 from tests.fakes.faultproxy import fault_proxy

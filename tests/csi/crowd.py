@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.csi.conftest import Bucket
+from tests.csi.bucket import Bucket
 from tests.csi.kubelet import Kubelet
 from tests.csi.pods import Pod, Volume
 

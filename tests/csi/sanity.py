@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.csi.bucket import new_bucket, write_files
 from tests.csi.cluster import END_SECONDS, HEADRACE, ClusterNode, cluster_node
-from tests.csi.conftest import new_bucket, write_files
 from tests.node import wait_until
 from tests.seaweed import seaweed
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
-from tests.csi.conftest import Bucket, write_files
+from tests.csi.bucket import Bucket, write_files
 from tests.csi.pods import Volume
 from tests.fakes.faultproxy import FaultProxy, fault_proxy
 from tests.fakes.sts import FakeSts

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.csi.blows import Act, Blow, PodDose
+from tests.csi.bucket import Bucket, new_bucket, write_files
 from tests.csi.cluster import cluster_node
-from tests.csi.conftest import Bucket, new_bucket, write_files
 from tests.csi.containers import containers
 from tests.csi.crowd import Claim, Crowd
 from tests.csi.harm import Harm

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.csi.bucket import Bucket
 from tests.csi.cluster import NODE_NAME, ClusterNode, cluster_node
-from tests.csi.conftest import Bucket
 from tests.csi.kubelet import PublishError
 from tests.csi.pods import Pod, Volume
 from tests.fakes.kube_api import FakeKubeApi, fake_kube_api

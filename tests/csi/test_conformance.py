@@ -17,8 +17,8 @@ import pytest
 
 from csi.proto import csi_pb2 as pb
 from csi.proto import csi_pb2_grpc as rpc
+from tests.csi.bucket import Bucket
 from tests.csi.cluster import ClusterNode
-from tests.csi.conftest import Bucket
 from tests.csi.kubelet import calling
 from tests.csi.pods import Mode
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.csi.bucket import FILES, Bucket
 from tests.csi.cluster import HEADRACE, ClusterNode
-from tests.csi.conftest import FILES, Bucket
 from tests.csi.pods import Pod
 from tests.node import wait_until
 from vfs.mounting.mount import unmount

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tests.csi.bucket import FILES, Bucket
 from tests.csi.cluster import ClusterNode
-from tests.csi.conftest import FILES, Bucket
 from tests.csi.pods import Pod
 from tests.node import wait_until
 

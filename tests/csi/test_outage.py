@@ -18,8 +18,8 @@ import pytest
 
 from csi.proto import csi_pb2 as pb
 from csi.proto import csi_pb2_grpc as rpc
+from tests.csi.bucket import FILES, Bucket
 from tests.csi.cluster import ClusterNode, cluster_node
-from tests.csi.conftest import FILES, Bucket
 from tests.csi.crowd import Claim, Crowd
 from tests.csi.kubelet import PublishError, calling
 from tests.csi.pods import Pod

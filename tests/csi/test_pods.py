@@ -9,8 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+from tests.csi.bucket import FILES, Bucket, write_files
 from tests.csi.cluster import ClusterNode
-from tests.csi.conftest import FILES, Bucket, write_files
 from tests.csi.kubelet import PublishError
 from tests.csi.pods import Mode, Pod, Volume
 from tests.node import wait_until

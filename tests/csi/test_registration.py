@@ -15,8 +15,8 @@ import pytest
 
 from csi.proto import csi_pb2 as pb
 from csi.proto import csi_pb2_grpc as rpc
+from tests.csi.bucket import FILES, Bucket
 from tests.csi.cluster import DRIVER_NAME, NODE_NAME, ClusterNode, cluster_node
-from tests.csi.conftest import FILES, Bucket
 from tests.csi.kubelet import calling
 from tests.csi.pods import Pod
 from tests.node import wait_until

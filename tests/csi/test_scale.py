@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.csi.bucket import FILES, Bucket, new_bucket, write_files
 from tests.csi.cluster import HOLDERS, NODE_NAME, ClusterNode, cluster_node
-from tests.csi.conftest import FILES, Bucket, new_bucket, write_files
 from tests.csi.crowd import Claim, Crowd, pods_with_volumes
 from tests.csi.pods import Pod
 from tests.fakes.faultproxy import FaultProxy

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.csi.blows import PUBLISH_STEPS, UNPUBLISH_STEPS
+from tests.csi.bucket import FILES, Bucket, new_bucket, write_files
 from tests.csi.cluster import ClusterNode, cluster_node
-from tests.csi.conftest import FILES, Bucket, new_bucket, write_files
 from tests.csi.containers import Container, containers
 from tests.csi.pods import Pod, Volume
 from tests.node import wait_until

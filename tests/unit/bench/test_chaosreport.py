@@ -47,3 +47,11 @@ def test_what_deaths_leave_behind_is_missed() -> None:
 def test_a_report_shows_what_is_held_before_and_after() -> None:
     sheet = report(record_of(0.5, 9), 0, []).sheets[-1]
     assert sheet.rows == [["kills: worker", "8", "9", "1", "1", "1.0", "1.0"]]
+
+
+def test_a_mount_that_did_not_go_away_is_told_and_missed() -> None:
+    record = record_of(0.5)
+    record.left.append("'headrace umount /m' failed with exit code 1")
+    made = report(record, 0, [])
+    assert missed(made) == ["unmounting failed"]
+    assert record.left[0] in made.notes

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bench.census import Holding
 from bench.report import Report
@@ -50,3 +51,9 @@ def test_mounts_that_take_longer_and_longer() -> None:
     assert missed(report(looks(7, seconds=growing), 1)) == [
         "time of the last mounts over the first"
     ]
+
+
+def test_a_mount_that_did_not_go_away_is_told_and_missed() -> None:
+    made = report(replace(looks(7), left=["mount3 stays"]), 1)
+    assert missed(made) == ["unmounting failed"]
+    assert "mount3 stays" in made.notes

@@ -49,13 +49,23 @@ def test_there_is_a_table_for_each_figure_with_a_column_for_each_peer() -> None:
             "50 (47.5-52.5)",
             "4.00 juicefs",
             "0.20",
+            "-",
         ]
     ]
 
 
 def test_less_is_better_where_it_is() -> None:
     (line,) = text_of(RESULTS)["files: server CPU us/file"]
-    assert line[-2:] == ["2.00 juicefs", "-"]
+    assert line[-3:] == ["2.00 juicefs", "-", "-"]
+
+
+def test_a_limit_is_no_peer() -> None:
+    limited = Results(
+        machine={},
+        rows=[*RESULTS.rows[:3], row("wire", (400.0, 500.0, 420.0))],
+    )
+    (line,) = text_of(limited)["files: files/s"]
+    assert line[-3:] == ["4.00 juicefs", "0.20", "0.47"]
 
 
 def test_a_figure_that_a_peer_does_not_have_is_a_dash() -> None:

@@ -17,6 +17,7 @@ from bench.scenarios.files import SHOTS, Phase, compare, needed
 from bench.scenarios.fio import figures
 from bench.scenarios.first_batch import SIZES
 from bench.scenarios.growth import SIZES as GROWTH_SIZES
+from bench.scenarios.memory import shuffled_for_ever
 from bench.scenarios.metadata import COUNTS, Names, list_directory, look_at, walk
 from bench.session import Cell, rows_of
 from bench.site import FAR
@@ -121,3 +122,11 @@ def test_every_scenario_has_its_part_of_the_time_in_every_dose() -> None:
 def test_each_round_begins_with_another_peer() -> None:
     assert [order_of_round("abc", number)[0] for number in range(4)] == ["a", "b", "c", "a"]
     assert order_of_round([], 3) == []
+
+
+def test_reads_are_announced_epoch_after_epoch_each_in_an_order_of_its_own() -> None:
+    reads = shuffled_for_ever(["a", "b", "c", "d"], 10)
+    first, second = reads[:4], reads[4:8]
+    assert sorted(first) == sorted(second) == ["a", "b", "c", "d"]
+    assert first != second
+    assert len(reads) == 10

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -63,12 +63,12 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def session_of(scratch: Path, *peers: FakePeer, rounds: int = 3, seconds: float = 60.0) -> Session:
-    dose = Dose("some", rounds, 1.0, {"files": seconds})
+    dose = Dose("some", rounds, 1, 1.0, {"files": seconds})
     return Session(scratch, Readers(), peers, dose, lambda _text: None)
 
 
-def cell(**without: str) -> Cell:
-    return Cell("files", "c", Workload("w", 1, 1), FAR, without)
+def cell(*, telling: bool = True, **without: str) -> Cell:
+    return Cell("files", "c", Workload("w", 1, 1), FAR, without, telling)
 
 
 def test_all_peers_play_all_rounds(tmp_path: Path) -> None:
@@ -132,3 +132,29 @@ def test_when_time_is_over_each_cell_has_had_one_round(tmp_path: Path) -> None:
     session = session_of(tmp_path, FakePeer("a"), seconds=0.0)
     session.play([(cell(), lambda *_: {("cold", SPEED): 1.0})])
     assert [row.values for row in session.results.rows] == [(1.0,)]
+
+
+def test_cells_that_count_less_have_fewer_rounds(tmp_path: Path) -> None:
+    session = session_of(tmp_path, FakePeer("a"))
+    session.play([(cell(telling=False), lambda *_: {("cold", SPEED): 1.0})])
+    assert [row.values for row in session.results.rows] == [(1.0,)]
+
+
+def test_what_a_cell_leaves_of_its_time_the_next_one_has(tmp_path: Path) -> None:
+    said: list[str] = []
+    session = replace(session_of(tmp_path, FakePeer("a"), seconds=300.0), say=said.append)
+    session.play([(cell(), lambda *_: {("cold", SPEED): 1.0})] * 2)
+    assert [text for text in said if text.startswith("files: c, ")] == [
+        "files: c, 150 s",
+        "files: c, 300 s",
+    ]
+
+
+def test_what_is_remarked_of_a_peer_is_noted_once(tmp_path: Path) -> None:
+    def one_round(_offer: Offer, _stored: Stored, _number: int) -> Found:
+        session.remark("fell over")
+        return {("cold", SPEED): 1.0}
+
+    session = session_of(tmp_path, FakePeer("a"), FakePeer("b"))
+    session.play([(cell(), one_round)])
+    assert session.results.notes == ["a, fell over", "b, fell over"]

@@ -64,3 +64,18 @@ def test_more_accelerators_leave_a_step_less_time() -> None:
     workload = RETINANET.workload(0.1)
     one, four = (RETINANET.plan(workload, 0, count).step_seconds for count in (1, 4))
     assert one == pytest.approx(4 * four)
+
+
+def test_a_batch_that_cannot_be_read_ends_an_epoch(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        train(tmp_path, Plan([[Span("a", 0, 1)]], 1, 0.001, by_open=True))
+
+
+def test_a_forgiving_epoch_goes_on_and_has_computed_nothing_in_that_step(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(10))
+    batches = [[Span("a", 0, 10)], [Span("gone", 0, 10)], [Span("a", 0, 10)], [Span("a", 0, 10)]]
+    epoch = train(tmp_path, Plan(batches, 1, 0.02, by_open=True, forgiving=True))
+    assert epoch.errors == ["No such file or directory"]
+    assert [step.computed > 0 for step in epoch.steps] == [True, False, True, True]
+    assert epoch.byte_count == 30
+    assert epoch.utilisation < 70.0
