@@ -43,6 +43,7 @@ class LookingAhead:
         self._loop = loop
         self._untold: deque[Noted] = deque(maxlen=MOST_UNTOLD)
         self._alert = 0
+        self._is_called = False
         self._running = loop.submit(self._lookahead.run)
 
     def note(self, position: int, layout: Layout, start: int, stop: int, *, missed: bool) -> None:
@@ -55,7 +56,8 @@ class LookingAhead:
         request = ReadRequest(start, stop - start)
         self._untold.append((position, layout, request, missed))
         is_eager = self._alert > ALERT_READS - EAGER_READS
-        if is_eager or len(self._untold) >= TOLD_TOGETHER:
+        if not self._is_called and (is_eager or len(self._untold) >= TOLD_TOGETHER):
+            self._is_called = True
             self._loop.call_soon(self._tell)
 
     def end(self) -> None:
@@ -63,6 +65,7 @@ class LookingAhead:
         self._running.cancel()
 
     def _tell(self) -> None:
+        self._is_called = False  # first: what is noted from here on may call again
         while self._untold:
             position, layout, request, missed = self._untold.popleft()
             self._lookahead.note((self._epoch, position), layout, request, missed=missed)
