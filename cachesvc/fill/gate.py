@@ -31,7 +31,7 @@ class Pass:
 class FetchGate:
     """Grants passes in order of arrival, those for demand first.
 
-    Prefetch never takes the last sixteenth of the ranges, nor more than half of the bytes, so that
+    Prefetch never takes the last of 32 ranges, nor more than half of the bytes, so that
     a reader finds room soon: of 32 small ranges that take 30 ms each, one ends every millisecond. A
     range larger than the bound passes alone.
     """
@@ -107,7 +107,7 @@ class FetchGate:
     def _fits(self, held: Pass) -> bool:
         """Say whether there is room for this pass now."""
         behind = held.urgency is Urgency.PREFETCH
-        max_count = max(1, self._max_count * 15 // 16) if behind else self._max_count
+        max_count = max(1, self._max_count * 31 // 32) if behind else self._max_count
         max_size = self._max_size // 2 if behind else self._max_size
         alone = self._size == 0
         return self._count < max_count and (alone or self._size + held.size <= max_size)
