@@ -39,6 +39,24 @@ def test_files_after_those_that_are_read_in_order(lonely_desk: Desk) -> None:
     wait_until(lambda: is_here(fs, "08"))
 
 
+def test_files_of_an_announced_order_come_in_that_order_alone(lonely_desk: Desk) -> None:
+    """Announced files that are read in order have nothing fetched but what was announced."""
+    place = lonely_desk.node.directory / "data"
+    place.mkdir()
+    names = [f"{number:03}" for number in range(200)]
+    for name in names:
+        (place / name).write_bytes(os.urandom(2000))
+    lonely_desk.publish(place)
+    fs = lonely_desk.open(place)
+    fs.announce(names[:6])
+    wait_until(lambda: all(is_here(fs, name) for name in names[:6]))
+    fs.cat_file("150")  # has to wait: from here on reads are told
+    for name in (*names[:6], *names[151:156]):
+        fs.cat_file(name)
+    wait_until(lambda: is_here(fs, "158"))
+    assert not any(is_here(fs, name) for name in names[6:150])
+
+
 def test_a_large_file_that_is_read_in_order(lonely_desk: Desk) -> None:
     """Reading on in an open file has what follows fetched."""
     place = lonely_desk.node.directory / "data"

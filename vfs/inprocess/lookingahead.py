@@ -2,12 +2,14 @@
 
 The windows and scans are `vfs.serving.lookahead`'s and live in the loop's thread, with a manifest
 of their own. To tell it of a read costs 50 us, so that a program whose files are all here tells it
-nothing: it learns of a read that had to wait, and of those that follow it.
+nothing: it learns of a read that had to wait, and of those that follow it. Files of an announced
+order are none of its business: they come in that order.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Container
 from functools import partial
 
 from cachesvc.client import CacheClient
@@ -44,10 +46,13 @@ class LookingAhead:
         self._untold: deque[Noted] = deque(maxlen=MOST_UNTOLD)
         self._alert = 0
         self._is_called = False
+        self._left_out: Container[int] = ()
         self._running = loop.submit(self._lookahead.run)
 
     def note(self, position: int, layout: Layout, start: int, stop: int, *, missed: bool) -> None:
         """Learn of a read of a file; *missed* says that it had to wait."""
+        if position in self._left_out:
+            return
         if missed:
             self._alert = ALERT_READS
         elif self._alert <= 0:
@@ -59,6 +64,10 @@ class LookingAhead:
         if not self._is_called and (is_eager or len(self._untold) >= TOLD_TOGETHER):
             self._is_called = True
             self._loop.call_soon(self._tell)
+
+    def leave_out(self, positions: Container[int]) -> None:
+        """Look ahead of no file at one of these, which may change, instead of those before."""
+        self._left_out = positions
 
     def end(self) -> None:
         """Look ahead no more."""
