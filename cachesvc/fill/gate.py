@@ -31,9 +31,9 @@ class Pass:
 class FetchGate:
     """Grants passes in order of arrival, those for demand first.
 
-    Prefetch never takes the last of 32 ranges, nor more than half of the bytes, so that
-    a reader finds room soon: of 32 small ranges that take 30 ms each, one ends every millisecond. A
-    range larger than the bound passes alone.
+    Prefetch leaves one range in 32, and half of the bytes, so that a reader finds room soon: of 32
+    small ranges that take 30 ms each, one ends every millisecond. A range larger than the bound
+    passes alone.
     """
 
     def __init__(self, max_count: int, max_size: int) -> None:

@@ -22,7 +22,7 @@ from vfs.inprocess.positions import Positions
 SLICE_FILES = 256
 """Files looked up at a time: some 10 ms, between which others have a turn."""
 MOST_LEFT_OUT = 1 << 20
-"""So many files the service takes of any order; of those after them there may be none ahead."""
+"""The service may not take the files after so many: they are looked ahead of as others are."""
 
 
 class Announcer:

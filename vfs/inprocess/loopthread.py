@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from threading import Event, Thread
@@ -14,6 +15,8 @@ from anyio.from_thread import BlockingPortal
 from trio.lowlevel import TrioToken, current_trio_token
 
 from cachesvc.errors import DeadlineExceededError
+
+log = logging.getLogger(__name__)
 
 START_SECONDS = 30.0
 END_SECONDS = 5.0
@@ -60,11 +63,11 @@ class LoopThread:
         return self._portal.start_task_soon(function, *args)
 
     def call_soon(self, function: Callable[[Unpack[Args]], None], *args: *Args) -> None:
-        """Have the loop call *function*, which must not raise, when it gets to it.
+        """Have the loop call *function* when it gets to it; what that raises is logged.
 
         Does not wait for the loop, as `submit` does: that is a change of threads each way.
         """
-        self._token.run_sync_soon(function, *args)
+        self._token.run_sync_soon(_call, function, args)
 
     def stop(self) -> None:
         """End all tasks and the thread. Does nothing in a fork of the process that started it."""
@@ -72,6 +75,14 @@ class LoopThread:
         if self._thread.is_alive():
             self._portal.call(self._portal.stop, True)
             self._thread.join(END_SECONDS)
+
+
+def _call(function: Callable[[Unpack[Args]], None], args: tuple[*Args]) -> None:
+    """Call *function*; what a token's call raised would end the loop."""
+    try:
+        function(*args)
+    except Exception:
+        log.exception("a call in the loop's thread failed")
 
 
 class RunningTask:
