@@ -97,7 +97,7 @@ class CacheService:
     def _plan_filler(self, cache: ChunkCache) -> PlanFiller:
         """Return what works off the plans, so many steps at a time that some wait at the gate.
 
-        Others wait for the committer: with as many steps as fetches, a fifth of these would rest.
+        Others wait for the committer by then, and hold no range any more.
         """
         max_count = 2 * self._config.fetches
         return PlanFiller(self._plans, cache, self._committer, self._metrics, max_count)

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 0.25
 _LOOKS = 64
-"""Groups of uses that need no fetch are passed over so many at a time: some 0.5 ms."""
+"""So many groups of uses that need no fetch are passed over before others have a turn."""
 
 Tell = Callable[[Progress], None]
 
