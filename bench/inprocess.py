@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.latency import sleep_until
+
 
 @dataclass(frozen=True, slots=True)
 class InProcess:
@@ -21,21 +23,23 @@ class InProcess:
 
     @contextmanager
     def opened(self) -> Iterator[Any]:
-        """Give the filesystem; this process becomes one of the environment's."""
+        """Give the filesystem, connected; this process becomes one of the environment's."""
         import vfs  # noqa: PLC0415 - readers of mounts need not load it
 
         os.environ.update(self.environ)
         cache_dir = self.environ["HEADRACE_CACHE_DIR"]
         with closing(vfs.open(self.url, repo=self.repository, cache_dir=cache_dir)) as filesystem:
+            filesystem.exists("")
             yield filesystem
 
 
 class Share(NamedTuple):
-    """Files that one reader reads, by what, so many times."""
+    """Files that one reader reads, by what, so many times, and when it begins (monotonic clock)."""
 
     source: InProcess
     paths: Sequence[str]
     times: int
+    begin: float
 
 
 class Lap(NamedTuple):
@@ -47,8 +51,12 @@ class Lap(NamedTuple):
 
 
 def read_in_process(_root: Path, share: Share) -> list[Lap]:
-    """Read whole files one by one; opening the dataset is not part of a lap."""
+    """Read whole files one by one; opening the dataset is not part of a lap.
+
+    All begin at one moment: else the time that one takes longer to open counts for all.
+    """
     with share.source.opened() as filesystem:
+        sleep_until(share.begin)
         return [lap(filesystem, share.paths) for _ in range(share.times)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import anyio
@@ -317,12 +317,8 @@ class CacheClient:
     ) -> dict[ChunkId, bytes]:
         """Send requests that make *wants* readable, and wait for all; return what was carried."""
         carried: dict[ChunkId, bytes] = {}
-        with ExitStack() as stack:
-            sent = [
-                (ref, stack.enter_context(self._link.requested(message)))
-                for ref, message in requests
-            ]
-            for ref, request in sent:
+        with self._link.requested([message for _, message in requests]) as sent:
+            for (ref, _), request in zip(requests, sent, strict=True):
                 answer = await request.answered()
                 carried |= {ref.chunk_id(i): data for i, data in answer.items()}
         self._note_filled(want.chunk for want in wants if want.chunk not in carried)

@@ -89,17 +89,24 @@ class ServiceLink:
         self._frames: FrameSocket | None = None
 
     @contextmanager
-    def requested(self, message: Fill | Reject) -> Iterator[Request]:
-        """Send a request, under a number of its own, until it is answered or the block ends."""
-        number = next(self._numbers)
-        request = Request(encode(message._replace(request=number)))
-        self._pending[number] = request
+    def requested(self, messages: Sequence[Fill | Reject]) -> Iterator[list[Request]]:
+        """Send requests, each under a number of its own, until it is answered or the block ends.
+
+        They are sent in one piece, so that the service wakes up once.
+        """
+        numbers = [next(self._numbers) for _ in messages]
+        requests = [
+            Request(encode(message._replace(request=number)))
+            for number, message in zip(numbers, messages, strict=True)
+        ]
+        self._pending.update(zip(numbers, requests, strict=True))
         if self._frames is not None:
-            self._frames.send_nowait(request.frame)
+            self._frames.send_nowait(b"".join(request.frame for request in requests))
         try:
-            yield request
+            yield requests
         finally:
-            self._pending.pop(number, None)
+            for number in numbers:
+                self._pending.pop(number, None)
 
     def reopen(self, opening: Sequence[Message]) -> None:
         """Send another *opening* from now on, and on the connection that there is."""

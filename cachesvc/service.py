@@ -95,8 +95,11 @@ class CacheService:
         self._lock.close()
 
     def _plan_filler(self, cache: ChunkCache) -> PlanFiller:
-        """Return what works off the plans, as many fetches at a time as prefetch may have."""
-        max_count = max(1, self._config.fetches * 3 // 4)
+        """Return what works off the plans, so many steps at a time that some wait at the gate.
+
+        Others wait for the committer by then, and hold no range any more.
+        """
+        max_count = 2 * self._config.fetches
         return PlanFiller(self._plans, cache, self._committer, self._metrics, max_count)
 
     def _server(

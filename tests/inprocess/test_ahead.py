@@ -7,12 +7,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from tests.inprocess.conftest import NAMES, Desk
 from tests.node import wait_until
 from vfs.inprocess.filesystem import HeadraceFileSystem
+from vfs.inprocess.loopthread import LoopThread
+
+WAIT_SECONDS = 20.0
 
 
 def is_here(fs: HeadraceFileSystem, name: str) -> bool:
@@ -35,6 +39,24 @@ def test_files_after_those_that_are_read_in_order(lonely_desk: Desk) -> None:
     wait_until(lambda: is_here(fs, "08"))
 
 
+def test_files_of_an_announced_order_come_in_that_order_alone(lonely_desk: Desk) -> None:
+    """Announced files that are read in order have nothing fetched but what was announced."""
+    place = lonely_desk.node.directory / "data"
+    place.mkdir()
+    names = [f"{number:03}" for number in range(200)]
+    for name in names:
+        (place / name).write_bytes(os.urandom(2000))
+    lonely_desk.publish(place)
+    fs = lonely_desk.open(place)
+    fs.announce(names[:6])
+    wait_until(lambda: all(is_here(fs, name) for name in names[:6]))
+    fs.cat_file("150")  # has to wait: from here on reads are told
+    for name in (*names[:6], *names[151:156]):
+        fs.cat_file(name)
+    wait_until(lambda: is_here(fs, "158"))
+    assert not any(is_here(fs, name) for name in names[6:150])
+
+
 def test_a_large_file_that_is_read_in_order(lonely_desk: Desk) -> None:
     """Reading on in an open file has what follows fetched."""
     place = lonely_desk.node.directory / "data"
@@ -47,6 +69,26 @@ def test_a_large_file_that_is_read_in_order(lonely_desk: Desk) -> None:
         for _ in range(9):
             file.read(1 << 20)
         wait_until(lambda: fs.connect().content._client.readable(wants[3].chunk))
+
+
+def test_who_reads_does_not_wait_for_the_loop() -> None:
+    """What is only told to the loop's thread is told at once, however busy that is."""
+    loop = LoopThread()
+    told: list[int] = []
+    is_busy, may_go_on = Event(), Event()
+
+    def be_busy() -> None:
+        is_busy.set()
+        may_go_on.wait(WAIT_SECONDS)
+
+    loop.call_soon(be_busy)
+    assert is_busy.wait(WAIT_SECONDS)
+    for number in range(3):
+        loop.call_soon(told.append, number)
+    assert told == []
+    may_go_on.set()
+    wait_until(lambda: told == [0, 1, 2])
+    loop.stop()
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")

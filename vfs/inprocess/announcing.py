@@ -15,19 +15,29 @@ import anyio
 from cachesvc.client import CacheClient, Want
 from cachesvc.errors import HeadraceError
 from vfs.inprocess.content import Content, FileRange
+from vfs.inprocess.lookingahead import LookingAhead
 from vfs.inprocess.loopthread import LoopThread
+from vfs.inprocess.positions import Positions
 
 SLICE_FILES = 256
 """Files looked up at a time: some 10 ms, between which others have a turn."""
+MOST_LEFT_OUT = 1 << 20
+"""The service may not take the files after so many: they are looked ahead of as others are."""
 
 
 class Announcer:
     """Announces one order at a time."""
 
-    def __init__(self, content: Content, client: CacheClient, loop: LoopThread) -> None:
-        """Find the chunks of files by *content*; tell *client*, which a task of *loop* runs."""
+    def __init__(
+        self, content: Content, client: CacheClient, ahead: LookingAhead, loop: LoopThread
+    ) -> None:
+        """Find the chunks of files by *content*; tell *client*, which a task of *loop* runs.
+
+        *ahead* leaves these files to the order: its guesses would cost time and come in between.
+        """
         self._content = content
         self._client = client
+        self._ahead = ahead
         self._loop = loop
         self._working: Future[None] | None = None
 
@@ -35,7 +45,10 @@ class Announcer:
         """Announce *files*, which another thread goes through, in place of those before."""
         if self._working is not None:
             self._working.cancel()
-        self._working = self._loop.submit(self._announce, _InOrder(self._content, iter(files)))
+        announced = Positions()
+        self._ahead.leave_out(announced)
+        order = _InOrder(self._content, iter(files), announced)
+        self._working = self._loop.submit(self._announce, order)
 
     async def _announce(self, wants: _InOrder) -> None:
         await self._client.announce(wants)
@@ -47,9 +60,10 @@ class _InOrder:
     No async generator: trio warns of those that a reader leaves before their end.
     """
 
-    def __init__(self, content: Content, files: Iterator[FileRange]) -> None:
+    def __init__(self, content: Content, files: Iterator[FileRange], looked_up: Positions) -> None:
         self._content = content
         self._files = files
+        self._looked_up = looked_up
         self._ready: Iterator[Want] = iter(())
 
     def __aiter__(self) -> _InOrder:
@@ -66,6 +80,9 @@ class _InOrder:
 
     def _next_slice(self) -> list[Want] | None:
         files = list(islice(self._files, SLICE_FILES))
+        if len(self._looked_up) < MOST_LEFT_OUT:
+            for file in files:
+                self._looked_up.add(file.position)
         return [want for file in files for want in self._wants(file)] if files else None
 
     def _wants(self, file: FileRange) -> list[Want]:

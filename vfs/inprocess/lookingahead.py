@@ -2,12 +2,14 @@
 
 The windows and scans are `vfs.serving.lookahead`'s and live in the loop's thread, with a manifest
 of their own. To tell it of a read costs 50 us, so that a program whose files are all here tells it
-nothing: it learns of a read that had to wait, and of those that follow it.
+nothing: it learns of a read that had to wait, and of those that follow it. Files of an announced
+order are none of its business: they come in that order.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Container
 from functools import partial
 
 from cachesvc.client import CacheClient
@@ -43,10 +45,14 @@ class LookingAhead:
         self._loop = loop
         self._untold: deque[Noted] = deque(maxlen=MOST_UNTOLD)
         self._alert = 0
+        self._is_called = False
+        self._left_out: Container[int] = ()
         self._running = loop.submit(self._lookahead.run)
 
     def note(self, position: int, layout: Layout, start: int, stop: int, *, missed: bool) -> None:
         """Learn of a read of a file; *missed* says that it had to wait."""
+        if position in self._left_out:
+            return
         if missed:
             self._alert = ALERT_READS
         elif self._alert <= 0:
@@ -55,14 +61,20 @@ class LookingAhead:
         request = ReadRequest(start, stop - start)
         self._untold.append((position, layout, request, missed))
         is_eager = self._alert > ALERT_READS - EAGER_READS
-        if is_eager or len(self._untold) >= TOLD_TOGETHER:
+        if not self._is_called and (is_eager or len(self._untold) >= TOLD_TOGETHER):
+            self._is_called = True
             self._loop.call_soon(self._tell)
+
+    def leave_out(self, positions: Container[int]) -> None:
+        """Look ahead of no file at one of these, which may change, instead of those before."""
+        self._left_out = positions
 
     def end(self) -> None:
         """Look ahead no more."""
         self._running.cancel()
 
     def _tell(self) -> None:
+        self._is_called = False  # first: what is noted from here on may call again
         while self._untold:
             position, layout, request, missed = self._untold.popleft()
             self._lookahead.note((self._epoch, position), layout, request, missed=missed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from threading import Event, Thread
@@ -11,8 +12,11 @@ from typing import TypeVar, TypeVarTuple, Unpack
 import anyio
 from anyio.abc import TaskStatus
 from anyio.from_thread import BlockingPortal
+from trio.lowlevel import TrioToken, current_trio_token
 
 from cachesvc.errors import DeadlineExceededError
+
+log = logging.getLogger(__name__)
 
 START_SECONDS = 30.0
 END_SECONDS = 5.0
@@ -26,10 +30,10 @@ class LoopThread:
 
     def __init__(self) -> None:
         """Start the thread. It is a daemon: who forgets to close must not hang at the end."""
-        started: Future[BlockingPortal] = Future()
+        started: Future[tuple[BlockingPortal, TrioToken]] = Future()
         self._thread = Thread(target=_live, args=(started,), name="headrace", daemon=True)
         self._thread.start()
-        self._portal = started.result(START_SECONDS)
+        self._portal, self._token = started.result(START_SECONDS)
         atexit.register(self.stop)
 
     def start(self, function: Callable[..., Awaitable[None]]) -> RunningTask:
@@ -59,8 +63,11 @@ class LoopThread:
         return self._portal.start_task_soon(function, *args)
 
     def call_soon(self, function: Callable[[Unpack[Args]], None], *args: *Args) -> None:
-        """Have the loop call *function* when it gets to it."""
-        self._portal.start_task_soon(function, *args)
+        """Have the loop call *function* when it gets to it; what that raises is logged.
+
+        Does not wait for the loop, as `submit` does: that is a change of threads each way.
+        """
+        self._token.run_sync_soon(_call, function, args)
 
     def stop(self) -> None:
         """End all tasks and the thread. Does nothing in a fork of the process that started it."""
@@ -68,6 +75,14 @@ class LoopThread:
         if self._thread.is_alive():
             self._portal.call(self._portal.stop, True)
             self._thread.join(END_SECONDS)
+
+
+def _call(function: Callable[[Unpack[Args]], None], args: tuple[*Args]) -> None:
+    """Call *function*; what a token's call raised would end the loop."""
+    try:
+        function(*args)
+    except Exception:
+        log.exception("a call in the loop's thread failed")
 
 
 class RunningTask:
@@ -91,12 +106,12 @@ class RunningTask:
             self._ended.set()
 
 
-def _live(started: Future[BlockingPortal]) -> None:
+def _live(started: Future[tuple[BlockingPortal, TrioToken]]) -> None:
     """Run a loop until its portal is stopped."""
     anyio.run(_serve, started, backend="trio")
 
 
-async def _serve(started: Future[BlockingPortal]) -> None:
+async def _serve(started: Future[tuple[BlockingPortal, TrioToken]]) -> None:
     async with BlockingPortal() as portal:
-        started.set_result(portal)
+        started.set_result((portal, current_trio_token()))
         await portal.sleep_until_stopped()

@@ -73,7 +73,7 @@ class OpenSnapshot:
             loop=loop,
             deadline_seconds=spec.deadline_seconds,
         )
-        self.announcer = Announcer(self.content, client, loop)
+        self.announcer = Announcer(self.content, client, self._ahead, loop)
 
     def close(self) -> None:
         """Let go of the cache. Reads that are under way fail in the end."""

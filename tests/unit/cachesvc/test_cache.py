@@ -23,7 +23,7 @@ from cachesvc.errors import (
 )
 from cachesvc.fill.cache import MAX_RANGE_SIZE, ChunkCache, RangeSource, Wanted, runs_of
 from cachesvc.fill.committer import Committer
-from cachesvc.fill.gate import FetchGate
+from cachesvc.fill.gate import FetchGate, Urgency
 from cachesvc.fill.lease import Leases
 from cachesvc.fill.plans import Plans
 from cachesvc.fill.residents import Residents
@@ -106,7 +106,9 @@ class Harness:
 
 
 @asynccontextmanager
-async def harness(table: MemoryTable | None = None, capacity: int = MIB) -> AsyncIterator[Harness]:
+async def harness(
+    table: MemoryTable | None = None, capacity: int = MIB, fetches: int = 8
+) -> AsyncIterator[Harness]:
     table = table or MemoryTable()
     metrics = Metrics()
 
@@ -121,7 +123,7 @@ async def harness(table: MemoryTable | None = None, capacity: int = MIB) -> Asyn
     committer = Committer(lambda: table, residents, metrics)
     async with anyio.create_task_group() as tasks:
         await tasks.start(committer.run)
-        cache = ChunkCache(committer, FetchGate(8, 64 * MIB), tasks, metrics)
+        cache = ChunkCache(committer, FetchGate(fetches, 64 * MIB), tasks, metrics)
         yield Harness(cache, committer, table, store, ref, metrics)
         tasks.cancel_scope.cancel()
 
@@ -457,5 +459,26 @@ def test_a_chunk_that_gc_evicts_and_a_reader_fetches_at_once_stays() -> None:
                 release.set()
             assert h.stored() == {0: piece(0), 4: piece(4)}
             assert [each in h.committer.residents for each in evicted] == [True, False]
+
+    anyio.run(play, backend="trio")
+
+
+def test_a_reader_does_not_wait_with_what_is_fetched_ahead() -> None:
+    """What is asked for while it waits to be fetched ahead is fetched at once, and once."""
+
+    async def play() -> None:
+        async with harness(fetches=2) as h:
+            source = GatedSource(h.store)
+            async with anyio.create_task_group() as tasks:
+                for index in (0, 2, 4):
+                    ahead = h.wanted([index], source)
+                    tasks.start_soon(h.cache.fill, ahead, Delivered().take, Urgency.PREFETCH)
+                    await anyio.wait_all_tasks_blocked()
+                assert source.calls == [(0, 1000)]
+                tasks.start_soon(h.fill, [4], source)
+                await anyio.wait_all_tasks_blocked()
+                assert source.calls == [(0, 1000), (4000, 5000)]
+                source.opened.set()
+            assert source.calls == [(0, 1000), (4000, 5000), (2000, 3000)]
 
     anyio.run(play, backend="trio")

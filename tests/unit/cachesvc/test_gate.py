@@ -11,7 +11,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachesvc.fill.gate import FetchGate, Urgency
+from cachesvc.fill.gate import FetchGate, Pass, Urgency
 
 MAX_COUNT = 4
 MAX_SIZE = 100
@@ -112,5 +112,52 @@ def test_a_range_larger_than_the_bound_passes_alone(urgency: Urgency) -> None:
         with anyio.fail_after(1):
             async with gate.passing(10 * MAX_SIZE, urgency):
                 pass
+
+    trio.run(play)
+
+
+def test_a_reader_hastens_what_was_to_be_fetched_ahead() -> None:
+    """It goes before what nobody waits for, and takes the room that is kept for readers."""
+
+    async def play() -> None:
+        gate = FetchGate(2, MAX_SIZE)
+        order: list[str] = []
+        hastened = Pass(1, Urgency.PREFETCH)
+
+        async def wait() -> None:
+            async with gate.holding(hastened):
+                order.append("hastened")
+
+        async with anyio.create_task_group() as tasks, gate.passing(1, Urgency.PREFETCH):
+            tasks.start_soon(waiter(gate, Urgency.PREFETCH, "prefetch", order))
+            await trio.testing.wait_all_tasks_blocked()
+            tasks.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            assert order == []
+            gate.hasten(hastened)
+            await trio.testing.wait_all_tasks_blocked()
+            assert order == ["hastened"]
+        assert order == ["hastened", "prefetch"]
+        assert gate.size == 0
+
+    trio.run(play)
+
+
+def test_prefetch_alone_has_all_ranges_but_one_of_32() -> None:
+    async def play() -> None:
+        gate = FetchGate(32, MAX_SIZE)
+        order: list[str] = []
+
+        async def hold(number: int) -> None:
+            async with gate.passing(1, Urgency.PREFETCH):
+                order.append(str(number))
+                await anyio.sleep_forever()
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(40):
+                tasks.start_soon(hold, number)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(order) == 31
+            tasks.cancel_scope.cancel()
 
     trio.run(play)
