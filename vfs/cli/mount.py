@@ -13,14 +13,11 @@ from cachesvc.ambient import credentials_in
 from cachesvc.config import CacheConfig
 from cachesvc.options import cache_options
 from vfs.cli.options import repo_options, run, source_argument
-from vfs.cli.progress import shown_progress
 from vfs.mounting.launch import launch, preparing, stay
 from vfs.mounting.mount import check_mountpoint, resolve_mountpoint
 from vfs.mounting.spec import DEFAULT_READ_AHEAD_KIB, MountSpec
-from vfs.mounting.state import all_states
 from vfs.snapshots.dataset import Dataset, DatasetRequest
-from vfs.snapshots.repository import StoredSnapshot
-from vfs.snapshots.unpublished import private_snapshot, published_snapshot
+from vfs.snapshots.repository import StoredSnapshot, published_snapshot
 
 MOST_WORKERS = 4
 """What one takes by itself; more may be asked for."""
@@ -96,7 +93,8 @@ def mount(
     request = DatasetRequest(source, repo, storage_options)
     with preparing(cache):
         dataset = request.resolve()
-    dataset, found = choose_snapshot(dataset, cache)
+        published = run(published_snapshot, dataset)
+    dataset, found = choose_snapshot(dataset, published, cache)
     spec = MountSpec(
         key=uuid.uuid4().hex,
         mountpoint=target,
@@ -122,17 +120,13 @@ def mount(
         stay(record)
 
 
-def choose_snapshot(dataset: Dataset, cache: CacheConfig) -> tuple[Dataset, StoredSnapshot]:
+def choose_snapshot(
+    dataset: Dataset, published: StoredSnapshot | None, cache: CacheConfig
+) -> tuple[Dataset, StoredSnapshot]:
     """Return the snapshot to mount; a source that was never published is scanned first."""
-    found = run(published_snapshot, dataset)
-    if found is not None:
-        return dataset, found
-    place = dataset.source.root
-    click.echo(
-        f"{place} was never published: scanning it for this mount alone. "
-        "'headrace snapshot SOURCE' does that once for everybody.",
-        err=True,
-    )
-    in_use = {snapshot for state in all_states() for snapshot in state.snapshots}
-    with shown_progress() as progress:
-        return run(private_snapshot, dataset, cache.directory, in_use, progress)
+    if published is not None:
+        return dataset, published
+    # What publishes and shows progress takes 60 ms to import, which no other mount should pay.
+    from vfs.cli.scanning import scanned  # noqa: PLC0415
+
+    return scanned(dataset, cache)

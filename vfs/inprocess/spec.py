@@ -13,7 +13,7 @@ from cachesvc.config import CacheConfig
 from vfs.errors import SnapshotMissingError
 from vfs.snapshots.dataset import DatasetRequest
 from vfs.snapshots.repository import StoredSnapshot
-from vfs.snapshots.unpublished import published_snapshot
+from vfs.snapshots.repository import published_snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from cachesvc.config import CacheConfig
-from cachesvc.spawn import ensure_service
+from cachesvc.spawn import service_starting
 from vfs.errors import MountError
 from vfs.mounting.ask import ask_supervisor
 from vfs.mounting.connection import is_in_place, make_mount
-from vfs.mounting.daemon import SUPERVISOR, ensure_daemon
+from vfs.mounting.daemon import SUPERVISOR, daemon_starting
 from vfs.mounting.mount import unmount
 from vfs.mounting.record import MountRecord
 from vfs.mounting.spec import MountSpec
@@ -30,11 +29,8 @@ def preparing(cache: CacheConfig) -> Iterator[None]:
 
     Raises what kept one of them from starting when the block is over.
     """
-    with ThreadPoolExecutor(2) as threads:
-        starts = [threads.submit(ensure_service, cache), threads.submit(ensure_daemon, SUPERVISOR)]
+    with daemon_starting(SUPERVISOR), service_starting(cache):
         yield
-        for start in starts:
-            start.result()
 
 
 def launch(spec: MountSpec) -> MountRecord:

@@ -174,4 +174,4 @@ def key_of(request: ResolveRequest, dataset: Dataset, found: StoredSnapshot) -> 
 
 def import_engines() -> None:
     """Load what asking S3 takes, once for all children to come; it starts no thread."""
-    from cachesvc.objectstore import aws, obstore_engine  # noqa: F401, PLC0415
+    from cachesvc.objectstore import awsfiles, obstore_engine  # noqa: F401, PLC0415

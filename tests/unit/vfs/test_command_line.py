@@ -21,7 +21,7 @@ def run_failing(
     monkeypatch: pytest.MonkeyPatch, error: Exception, words: tuple[str, ...] = ()
 ) -> int:
     """Run `headrace [words] fail` and return its exit code."""
-    monkeypatch.setattr(cli.EntryPointGroup, "get_command", lambda *_: failing(error))
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: failing(error))
     monkeypatch.setattr("sys.argv", ["headrace", *words, "fail"])
     with pytest.raises(SystemExit) as end:
         cli.main()
