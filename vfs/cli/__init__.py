@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -46,16 +47,16 @@ class LazyGroup(click.Group):
             module = import_module(f"vfs.cli.{cmd_name}")
             command = getattr(module, OWN_COMMANDS[cmd_name])
             return command
-        for point in _entry_points(name=cmd_name):
+        for point in _entry_points().select(name=cmd_name):
             command = point.load()
             return command
         return None
 
 
-def _entry_points(**wanted: str) -> EntryPoints:
+def _entry_points() -> EntryPoints:
     from importlib.metadata import entry_points  # noqa: PLC0415
 
-    return entry_points(group=COMMAND_GROUP, **wanted)
+    return entry_points(group=COMMAND_GROUP)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -74,16 +75,32 @@ def headrace(ctx: click.Context, *, verbose: bool) -> None:
         logging.getLogger(name).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
-def main() -> None:
-    """Run the command line: exit 0 when done, 1 when it failed, 2 on wrong use."""
+def main() -> NoReturn:
+    """Run the command line and end this process: 0 when done, 1 when it failed, 2 on wrong use.
+
+    At once: everything is closed by then, and to take the interpreter down costs a mount 40 ms.
+    """
+    code = run()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        code = code or 1
+    os._exit(code)
+
+
+def run() -> int:
+    """Run the command line; return the exit code."""
     verbose = any(word in {"-v", "--verbose"} for word in sys.argv[1:])
     try:
         headrace(standalone_mode=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except Exception as error:
         if verbose:
             raise
         click.echo(f"headrace: {explanation(error)}", err=True)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
 
 
 def explanation(error: Exception) -> str:

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import trio
@@ -127,14 +128,11 @@ class Keeping:
     async def _connect() -> Link | None:
         """Return a link to the keeper; None while one that is not ours to start is not there."""
         while True:
-            if not has_external_keeper():
-                await trio.to_thread.run_sync(ensure_daemon, KEEPER)
-            try:
+            with suppress(OSError):
                 return Link(wire.connect(KEEPER.socket))
-            except OSError:
-                if has_external_keeper():
-                    return None
-                log.info("the keeper ended before it was reached")
+            if has_external_keeper():
+                return None
+            await trio.to_thread.run_sync(ensure_daemon, KEEPER)
 
 
 def _put(mount: HeldMount) -> dict[str, str]:

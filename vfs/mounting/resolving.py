@@ -20,7 +20,8 @@ from cachesvc.errors import UsageError
 from cachesvc.objectstore.retry import RetryPolicy
 from vfs.errors import SnapshotMissingError
 from vfs.mounting.identity import Identity
-from vfs.mounting.spec import DEFAULT_READ_AHEAD_KIB, MountSpec
+from vfs.mounting.mount import DEFAULT_READ_AHEAD_KIB
+from vfs.mounting.spec import MountSpec
 from vfs.serving.manifestsource import check_is_of
 from vfs.snapshots.access import check_source
 from vfs.snapshots.dataset import Dataset, DatasetRequest, opened

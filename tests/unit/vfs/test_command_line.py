@@ -23,11 +23,7 @@ def run_failing(
     """Run `headrace [words] fail` and return its exit code."""
     monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: failing(error))
     monkeypatch.setattr("sys.argv", ["headrace", *words, "fail"])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    code = end.value.code
-    assert isinstance(code, int)
-    return code
+    return cli.run()
 
 
 @pytest.mark.parametrize(
@@ -68,7 +64,5 @@ def test_a_command_that_does_not_exist_is_wrong_use(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["headrace", "no-such-command"])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code == 2
+    assert cli.run() == 2
     assert "No such command" in capsys.readouterr().err
