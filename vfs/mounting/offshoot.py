@@ -14,7 +14,6 @@ import signal
 import sys
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import trio
@@ -26,18 +25,21 @@ _ARG_START, _ARG_END = 45, 46
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
 class Offshoot:
-    """A child that was forked here. Somebody has to `wait` for it."""
+    """A child that was forked here. Somebody has to `wait` for it or to `reap` it."""
 
-    pid: int
+    def __init__(self, pid: int) -> None:
+        """Know the child *pid*."""
+        self.pid = pid
+        self._code: int | None = None
 
     def kill(self) -> None:
-        """End it at once."""
-        os.kill(self.pid, signal.SIGKILL)
+        """End it at once; once it was reaped its number may be another's."""
+        if self._code is None:
+            os.kill(self.pid, signal.SIGKILL)
 
     async def wait(self) -> int:
-        """Return its exit code when it has ended. To be called by one at a time."""
+        """Return its exit code when it has ended. To be called by one task."""
         descriptor = os.pidfd_open(self.pid)
         try:
             await trio.lowlevel.wait_readable(descriptor)
@@ -48,7 +50,8 @@ class Offshoot:
     def reap(self) -> int:
         """Wait for its end without regard to others; return its exit code."""
         _, status = os.waitpid(self.pid, 0)
-        return os.waitstatus_to_exitcode(status)
+        self._code = os.waitstatus_to_exitcode(status)
+        return self._code
 
 
 def fork_module(
