@@ -80,22 +80,22 @@ class Zygote:
             except OSError as error:
                 link.close()
                 raise ZygoteFailedError(f"{python} does not run: {error.strerror}") from error
-        return await cls._warm(process, link)
+        return await cls._warm(process, link, python)
 
     @classmethod
     async def adopt(cls, forked: ForkedZygote) -> Zygote:
         """Return one that was forked when it is warm."""
-        return await cls._warm(forked.process, Link(forked.orders))
+        return await cls._warm(forked.process, Link(forked.orders), sys.executable)
 
     @classmethod
-    async def _warm(cls, process: trio.Process | Offshoot, link: Link) -> Zygote:
+    async def _warm(cls, process: trio.Process | Offshoot, link: Link, python: str) -> Zygote:
         with trio.move_on_after(ZYGOTE_SECONDS):
             if await link.receive() is not None:
                 return cls(process, link)
         link.close()
         process.kill()
         code = await process.wait()
-        raise ZygoteFailedError(f"a new process cannot load this program (exit {code})")
+        raise ZygoteFailedError(f"{python} cannot load this program (exit {code})")
 
     async def fork(self, kind: str, descriptors: Sequence[int], **order: object) -> int:
         """Have a child forked that does as ordered with the descriptors; return its pid.
