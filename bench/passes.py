@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.distance import Traffic
 from bench.peers import Mounted
-from bench.processes import private_bytes, spent_seconds
+from bench.processes import share_bytes, spent_seconds
 from bench.readers import Readers, Reading, Work
 from bench.results import Figure
 from bench.site import Gate
@@ -65,7 +65,7 @@ class Watch:
             reading,
             sum(spent - before.get(pid, 0.0) for pid, spent in after.items()),
             self.gate.traffic().since(traffic),
-            sum(map(private_bytes_or_none, after)),
+            sum(map(share_bytes_or_none, after)),
         )
 
     def read(self, mounted: Mounted, work: Work, shares: Sequence[Any]) -> Reading:
@@ -73,8 +73,8 @@ class Watch:
         return self.readers.do(work, mounted.path, shares, self.seconds)
 
 
-def private_bytes_or_none(pid: int) -> int:
-    """Return the private memory of a process; none if it has ended."""
+def share_bytes_or_none(pid: int) -> int:
+    """Return a process's share of memory that is no file's; none if it has ended."""
     with suppress(OSError, KeyError):
-        return private_bytes(pid)
+        return share_bytes(pid)
     return 0

@@ -25,8 +25,8 @@ def main() -> int:
     """Serve until told to stop; return the exit code."""
     config = config_from_json(sys.argv[1])
     starter = int(sys.argv[2]) if len(sys.argv) > 2 else None
-    if starter is not None and detach():
-        return 0
+    if starter is not None:
+        detach()
     log_to_stderr("cachesvc")
     # A line for each retry and response; what matters comes as an error of ours.
     logging.getLogger("botocore").setLevel(logging.WARNING)

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -16,36 +17,53 @@ TOO_SLOW = "no answer in time"
 DIED = "it died"
 
 
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """A process that has been started and has not said yet how that went."""
+
+    process: subprocess.Popen[bytes]
+    word: IO[str]
+
+    def outcome(self, deadline: float) -> str:
+        """Return the line that it writes, waiting for it until *deadline*. To be asked once."""
+        with self.word:
+            try:
+                return read_word(self.word, deadline)
+            finally:
+                self.process.wait()
+
+
 def start_detached(
-    command: Sequence[str], environment: Mapping[str, str], log: IO[bytes], deadline: float
-) -> str:
-    """Run *command* with one more argument and return the line that it writes there.
+    command: Sequence[str], environment: Mapping[str, str], log: IO[bytes]
+) -> Starting:
+    """Run *command* with one more argument; the caller asks for its `outcome`.
 
     The argument is the number of a descriptor (see `tell`). What the process says otherwise goes to
     *log*, which is closed here. It must `detach`, so that nobody has to reap it.
     """
     reader, writer = os.pipe()
-    with os.fdopen(reader) as word:
-        try:
-            with log:
-                process = subprocess.Popen(
-                    [*command, str(writer)],
-                    env=dict(environment),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd="/",
-                    pass_fds=(writer,),
-                )
-        finally:
-            os.close(writer)
-        try:
-            return _read_word(word, deadline)
-        finally:
-            process.wait()
+    word = os.fdopen(reader)
+    try:
+        with log:
+            process = subprocess.Popen(
+                [*command, str(writer)],
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                pass_fds=(writer,),
+            )
+    except BaseException:
+        word.close()
+        raise
+    finally:
+        os.close(writer)
+    return Starting(process, word)
 
 
-def _read_word(word: IO[str], deadline: float) -> str:
+def read_word(word: IO[str], deadline: float) -> str:
+    """Return the line that is written there until *deadline*, or what became of it."""
     readable, _, _ = select.select([word], [], [], max(0.0, deadline - time.monotonic()))
     return (word.readline().strip() or DIED) if readable else TOO_SLOW
 
@@ -57,12 +75,14 @@ def open_log(path: Path) -> IO[bytes]:
     return path.open("ab")
 
 
-def detach() -> bool:
-    """Fork, and return True in the parent; the child has a session of its own."""
+def detach() -> None:
+    """Go on in a child with a session of its own. This process ends here.
+
+    At once: to tidy up an interpreter takes 10 ms, and whoever started it waits for its end.
+    """
     if os.fork():
-        return True
+        os._exit(0)
     os.setsid()
-    return False
 
 
 def tell(starter: int | None, word: str) -> None:

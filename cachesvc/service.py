@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 
 from cachesvc.admin import collect, describe, verify_all
 from cachesvc.config import CacheConfig
@@ -29,7 +30,7 @@ from cachesvc.fill.residents import Residents, Watermarks
 from cachesvc.fill.sources import Sources
 from cachesvc.lock import ServiceLock
 from cachesvc.metrics import Metrics
-from cachesvc.objectstore.open import open_store
+from cachesvc.objectstore.open import import_usual_engine, open_store
 from cachesvc.objectstore.origin import Origin
 from cachesvc.objectstore.protocol import ObjectStore
 from cachesvc.objectstore.retry import RetryingStore, RetryPolicy
@@ -87,6 +88,8 @@ class CacheService:
             tasks.start_soon(self._watch_files)
             tasks.start_soon(self._await_signal)
             ready()
+            # Who had it started is not ready yet: the first fill need not wait 20 ms for this.
+            tasks.start_soon(anyio.to_thread.run_sync, import_usual_engine)
             await self._stopping.wait()
             tasks.cancel_scope.cancel()
         await self._sources.aclose()

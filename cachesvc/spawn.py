@@ -8,14 +8,15 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from cachesvc.ambient import NO_AMBIENT_CREDENTIALS, without_credentials
 from cachesvc.chunk import MIB
 from cachesvc.config import CacheConfig
-from cachesvc.detached import open_log, start_detached
+from cachesvc.detached import Starting, open_log, start_detached
 from cachesvc.errors import CacheBusyError, CacheServiceError
 from cachesvc.framesocket import connect, is_answered
 from cachesvc.lock import unusable_directory
@@ -60,6 +61,23 @@ def service_environment(environ: Mapping[str, str] = os.environ) -> dict[str, st
     return {**without_credentials(environ), **_MALLOC, **NO_AMBIENT_CREDENTIALS}
 
 
+@contextmanager
+def service_starting(config: CacheConfig) -> Iterator[None]:
+    """Have a service started, if none answers, while the block runs; at its end one answers.
+
+    Raises then what `ensure_service` raises.
+    """
+    starting = None if is_answered(config.socket) else _start(config)
+    try:
+        yield
+    finally:
+        word = READY if starting is None else starting.outcome(time.monotonic() + _START_SECONDS)
+    if word != READY:
+        with suppress(CacheBusyError):
+            _check_word(word, config)
+        ensure_service(config)
+
+
 def ensure_service(config: CacheConfig, start_seconds: float = _START_SECONDS) -> None:
     """Return once a service answers on the directory, started in the background if need be.
 
@@ -68,7 +86,7 @@ def ensure_service(config: CacheConfig, start_seconds: float = _START_SECONDS) -
     deadline = time.monotonic() + start_seconds
     while not is_answered(config.socket):
         try:
-            _start(config, deadline)
+            _check_word(_start(config).outcome(deadline), config)
         except CacheBusyError:
             # Somebody else is starting one, or an old one is about to end.
             if time.monotonic() > deadline:
@@ -87,15 +105,14 @@ def service_pid(directory: Path) -> int | None:
     return pid
 
 
-def _start(config: CacheConfig, deadline: float) -> None:
-    """Start the service and wait for its word. Raises the error that it reported."""
+def _start(config: CacheConfig) -> Starting:
+    """Start the service, which says whether it could."""
     try:
         config.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         log = open_log(config.directory / "service.log")
     except OSError as error:
         raise unusable_directory(config, error) from error
-    word = start_detached(service_command(config), service_environment(), log, deadline)
-    _check_word(word, config)
+    return start_detached(service_command(config), service_environment(), log)
 
 
 def _check_word(text: str, config: CacheConfig) -> None:

@@ -6,7 +6,7 @@ from csi.attributes import Attributes
 from csi.config import DriverConfig
 from csi.credentials import Credentials
 from csi.volume import PublishCall
-from vfs.mounting.spec import DEFAULT_READ_AHEAD_KIB
+from vfs.mounting.mount import DEFAULT_READ_AHEAD_KIB
 
 Question = dict[str, object]
 

@@ -33,3 +33,8 @@ def open_store(origin: Origin) -> ObjectStore:
             from cachesvc.objectstore.fsspec_engine import FsspecStore
 
             return FsspecStore(origin)
+
+
+def import_usual_engine() -> None:
+    """Load what most origins need, in time that nobody misses."""
+    from cachesvc.objectstore import obstore_engine  # noqa: F401

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from urllib.parse import quote, unquote, urlsplit
 
 from cachesvc.errors import UsageError
+from cachesvc.objectstore.aws import resolve_s3_options
 from cachesvc.objectstore.keys import checked_key
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -190,9 +191,6 @@ def _check_address(protocol: str, address: str) -> None:
 def _s3_options(
     bucket: str, options: Mapping[str, str], environ: Mapping[str, str]
 ) -> dict[str, str]:
-    # botocore takes 0.2 s to import, which no local mount should pay.
-    from cachesvc.objectstore.aws import resolve_s3_options  # noqa: PLC0415
-
     return resolve_s3_options(bucket, options, environ)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import uuid
 from pathlib import Path
 
 from cachesvc.errors import CacheUnusableError
@@ -67,7 +67,7 @@ def throw_away(directory: Path, path: Path) -> None:
 
 def trash_path(directory: Path) -> Path:
     """Return a new name for something that the next start may delete."""
-    return directory / f"{_TRASH}{uuid.uuid4().hex}"
+    return directory / f"{_TRASH}{os.urandom(16).hex()}"
 
 
 def empty_trash(directory: Path) -> None:

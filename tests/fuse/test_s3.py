@@ -74,12 +74,12 @@ def test_an_object_that_changed(
 
 
 def test_no_secret_is_left_anywhere(s3_node: Node, s3_url: str) -> None:
-    """Credentials are in no command line, no state file, no log and no cache."""
+    """Credentials are in no command line, no environment, no state file, no log and no cache."""
     mount = s3_node.mount(s3_url)
     assert (mount / "plain").read_bytes() == CONTENT["plain"]
-    for pids in s3_node.processes().values():
-        for pid in pids:
-            assert SECRET_KEY.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    for pid in {*s3_node.pids_of("vfs.mounting"), *s3_node.pids_of("cachesvc")}:
+        for name in ("cmdline", "environ"):
+            assert SECRET_KEY.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
     for path in s3_node.directory.rglob("*"):
         if path.is_file() and not path.is_relative_to(mount):
             assert SECRET_KEY.encode() not in path.read_bytes(), path

@@ -12,8 +12,7 @@ import anyio
 from cachesvc.config import CacheConfig
 from vfs.errors import SnapshotMissingError
 from vfs.snapshots.dataset import DatasetRequest
-from vfs.snapshots.repository import StoredSnapshot
-from vfs.snapshots.unpublished import published_snapshot
+from vfs.snapshots.repository import StoredSnapshot, published_snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,13 @@ import fcntl
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cachesvc.ambient import without_credentials
-from cachesvc.detached import open_log, start_detached
+from cachesvc.detached import Starting, open_log, start_detached
 from vfs.errors import MountError
 from vfs.mounting import wire
 from vfs.mounting.state import runtime_directory
@@ -73,24 +75,45 @@ def daemon_pid(daemon: Daemon) -> int | None:
         return None
 
 
+@contextmanager
+def daemon_starting(daemon: Daemon) -> Iterator[None]:
+    """Have *daemon* started, if it does not answer, while the block runs; at its end it answers.
+
+    Raises MountError.
+    """
+    starting = _start(daemon) if daemon_pid(daemon) is None else None
+    try:
+        yield
+    finally:
+        word = READY if starting is None else starting.outcome(time.monotonic() + START_SECONDS)
+    if word != READY:
+        _check_word(word, daemon)
+        ensure_daemon(daemon)
+
+
 def ensure_daemon(daemon: Daemon, start_seconds: float = START_SECONDS) -> None:
     """Return once *daemon* answers, started in the background if need be. Raises MountError."""
     deadline = time.monotonic() + start_seconds
     while daemon_pid(daemon) is None:
-        word = _start(daemon, deadline)
+        word = _start(daemon).outcome(deadline)
         if word == READY:
             return
-        if word != BUSY:
-            raise MountError(f"the {daemon.name} did not start: {word}; see {daemon.log}")
+        _check_word(word, daemon)
         # Somebody else is starting it, or an old one is about to end.
         if time.monotonic() > deadline:
             raise MountError(f"the {daemon.name} does not answer; see {daemon.log}")
         time.sleep(POLL_SECONDS)
 
 
-def _start(daemon: Daemon, deadline: float) -> str:
-    """Start the process and return its word."""
-    return start_detached(daemon.command(), daemon_environment(), open_log(daemon.log), deadline)
+def _start(daemon: Daemon) -> Starting:
+    """Start the process, which says whether it could."""
+    return start_detached(daemon.command(), daemon_environment(), open_log(daemon.log))
+
+
+def _check_word(word: str, daemon: Daemon) -> None:
+    """Raise what kept the process from starting, unless that is another of its kind."""
+    if word not in {READY, BUSY}:
+        raise MountError(f"the {daemon.name} did not start: {word}; see {daemon.log}")
 
 
 def daemon_environment() -> dict[str, str]:

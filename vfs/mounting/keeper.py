@@ -154,8 +154,8 @@ def main(starter: int | None = None, *, hold_only: bool = False) -> int:
 
     With *hold_only* it ends at SIGTERM, also as the first process of a container.
     """
-    if starter is not None and detach():
-        return 0
+    if starter is not None:
+        detach()
     log_to_stderr("keeper")
     held = lock(KEEPER)
     if held is None:

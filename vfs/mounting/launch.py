@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
-from cachesvc.config import CacheConfig
-from cachesvc.spawn import ensure_service
 from vfs.errors import MountError
 from vfs.mounting.ask import ask_supervisor
 from vfs.mounting.connection import is_in_place, make_mount
-from vfs.mounting.daemon import SUPERVISOR, ensure_daemon
 from vfs.mounting.mount import unmount
 from vfs.mounting.record import MountRecord
 from vfs.mounting.spec import MountSpec
@@ -22,19 +16,6 @@ from vfs.mounting.spec import MountSpec
 READY_SECONDS = 120
 END_SECONDS = 10
 LOOK_SECONDS = 0.25
-
-
-@contextmanager
-def preparing(cache: CacheConfig) -> Iterator[None]:
-    """Have the processes that serve mounts started, both at once, for the length of a block.
-
-    Raises what kept one of them from starting when the block is over.
-    """
-    with ThreadPoolExecutor(2) as threads:
-        starts = [threads.submit(ensure_service, cache), threads.submit(ensure_daemon, SUPERVISOR)]
-        yield
-        for start in starts:
-            start.result()
 
 
 def launch(spec: MountSpec) -> MountRecord:

@@ -20,7 +20,8 @@ from cachesvc.errors import UsageError
 from cachesvc.objectstore.retry import RetryPolicy
 from vfs.errors import SnapshotMissingError
 from vfs.mounting.identity import Identity
-from vfs.mounting.spec import DEFAULT_READ_AHEAD_KIB, MountSpec
+from vfs.mounting.mount import DEFAULT_READ_AHEAD_KIB
+from vfs.mounting.spec import MountSpec
 from vfs.serving.manifestsource import check_is_of
 from vfs.snapshots.access import check_source
 from vfs.snapshots.dataset import Dataset, DatasetRequest, opened
@@ -174,4 +175,4 @@ def key_of(request: ResolveRequest, dataset: Dataset, found: StoredSnapshot) -> 
 
 def import_engines() -> None:
     """Load what asking S3 takes, once for all children to come; it starts no thread."""
-    from cachesvc.objectstore import aws, obstore_engine  # noqa: F401, PLC0415
+    from cachesvc.objectstore import awsfiles, obstore_engine  # noqa: F401, PLC0415

@@ -214,10 +214,31 @@ class ServedMount:
             await self._back_off()
         while len(self._crew) < self._spec.worker_count and self.is_mounted():
             try:
-                self._join(await hire(await self._zygote(), self.mount))
-                self._counting.takeovers += 1 if self.settled.is_set() else 0
+                await self._hire(self._spec.worker_count - len(self._crew))
             except ZygoteGoneError as error:
                 log.warning("%s: %s", self._spec.mountpoint, error)
+
+    async def _hire(self, count: int) -> None:
+        """Hire *count* workers side by side, as each waits for the cache and for object storage.
+
+        Raises what kept one of them from serving.
+        """
+        zygote = await self._zygote()
+        errors: list[MountError] = []
+
+        async def hire_one() -> None:
+            try:
+                self._join(await hire(zygote, self.mount))
+            except MountError as error:
+                errors.append(error)
+            else:
+                self._counting.takeovers += 1 if self.settled.is_set() else 0
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(count):
+                nursery.start_soon(hire_one)
+        if errors:
+            raise errors[0]
 
     def _retire_surplus(self) -> None:
         while len(self._crew) > self._spec.worker_count:

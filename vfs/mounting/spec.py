@@ -15,9 +15,8 @@ from typing import Any
 from cachesvc.config import CacheConfig
 from cachesvc.objectstore.origin import Origin
 from vfs.errors import MountError
+from vfs.mounting.mount import DEFAULT_READ_AHEAD_KIB
 from vfs.snapshots.dataset import DatasetRequest
-
-DEFAULT_READ_AHEAD_KIB = 4096
 
 
 @dataclass(frozen=True, slots=True)

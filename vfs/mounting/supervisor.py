@@ -6,6 +6,7 @@ the workers serve on, and the next one learns everything from the keeper and fro
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
@@ -31,8 +32,8 @@ from vfs.mounting.daemon import (
     idle_seconds,
     lock,
 )
-from vfs.mounting.forking import WarmZygote, Zygote
-from vfs.mounting.keeping import HeldMount, Keeping
+from vfs.mounting.forking import ForkedZygote, WarmZygote, Zygote, fork_zygote
+from vfs.mounting.keeping import HeldMount, Keeping, fork_keeper
 from vfs.mounting.link import Link
 from vfs.mounting.mount import unmount
 from vfs.mounting.prefetchorder import order_prefetch
@@ -51,14 +52,19 @@ Handler = Callable[[Link, Message], Awaitable[None]]
 class Supervisor:
     """All mounts of a runtime directory. Owns their descriptors."""
 
-    def __init__(self, listener: socket.socket, lock: int) -> None:
-        """Answer at *listener* for as long as *lock* is held; a successor gets both."""
+    def __init__(
+        self, listener: socket.socket, lock: int, zygote: ForkedZygote | None = None
+    ) -> None:
+        """Answer at *listener* for as long as *lock* is held; a successor gets both.
+
+        The first workers are forked from *zygote*, if there is one already.
+        """
         listener.setblocking(False)
         self._listener = listener
         self._lock = lock
         self._mounts: dict[str, ServedMount] = {}
         self._keeping = Keeping()
-        self._zygote = WarmZygote()
+        self._zygote = WarmZygote(zygote)
         self._conversation_count = 0
         self._was_needed = False
         self._stopping = False
@@ -292,13 +298,15 @@ def main() -> int:
 
 
 def _start(starter: int | None) -> int:
-    if starter is not None and detach():
-        return 0
+    if starter is not None:
+        detach()
     held = lock(SUPERVISOR)
     if held is None:
         tell(starter, BUSY)
         return 1
-    supervisor = Supervisor(wire.listen(SUPERVISOR.socket), held)
+    gc.freeze()  # so that collections do not write to the pages that are shared from here on
+    fork_keeper()
+    supervisor = Supervisor(wire.listen(SUPERVISOR.socket), held, fork_zygote())
     return supervise(supervisor, lambda: tell(starter, READY))
 
 

@@ -18,7 +18,7 @@ from cachesvc.objectstore.protocol import ObjectStore
 from vfs.errors import AmbiguousSnapshotError, SnapshotMissingError
 from vfs.manifest.superblock import Superblock
 from vfs.manifest.tree import Tree
-from vfs.snapshots.dataset import opened
+from vfs.snapshots.dataset import DEFAULT_REF, Dataset, opened
 from vfs.snapshots.refs import REF_NAME, SNAPSHOT_ID, Ref, StoredRef, move_ref, read_ref, read_refs
 from vfs.snapshots.storesource import StoreSource
 
@@ -168,3 +168,15 @@ def key_of(snapshot_id: str) -> str:
 def pack_key(pack_id: str) -> str:
     """Return where a pack lies in its repository."""
     return PACK_PREFIX + pack_id
+
+
+async def published_snapshot(dataset: Dataset) -> StoredSnapshot | None:
+    """Return the snapshot that *dataset* names; None when it names none and was never published."""
+    async with opened(dataset.repository) as store:
+        repository = Repository(store)
+        if dataset.snapshot is not None:
+            return await repository.find(dataset.snapshot)
+        stored = await repository.ref(DEFAULT_REF)
+        if stored is None:
+            return None
+        return StoredSnapshot(stored.ref.snapshot_id, stored.ref.manifest_size)

@@ -1,4 +1,4 @@
-"""Which snapshot a mount shows: the one that was named, or one made on the spot."""
+"""The snapshot of a source that was never published: made on the spot, for one mount."""
 
 from __future__ import annotations
 
@@ -9,26 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from cachesvc.objectstore.origin import parse_origin
-from vfs.snapshots.dataset import DEFAULT_REF, Dataset, opened
+from vfs.snapshots.dataset import DEFAULT_REF, Dataset
 from vfs.snapshots.publish import Progress, PublishOptions, publish
-from vfs.snapshots.repository import SNAPSHOT_PREFIX, Repository, StoredSnapshot
+from vfs.snapshots.repository import SNAPSHOT_PREFIX, StoredSnapshot
 
 YOUNG_SECONDS = 3600
 """A manifest so young may be another command's, which has not mounted it yet."""
 PRIVATE_REPOSITORIES = "snapshots"
 """Where in the cache directory the snapshots of unpublished sources lie."""
-
-
-async def published_snapshot(dataset: Dataset) -> StoredSnapshot | None:
-    """Return the snapshot that *dataset* names; None when it names none and was never published."""
-    async with opened(dataset.repository) as store:
-        repository = Repository(store)
-        if dataset.snapshot is not None:
-            return await repository.find(dataset.snapshot)
-        stored = await repository.ref(DEFAULT_REF)
-        if stored is None:
-            return None
-        return StoredSnapshot(stored.ref.snapshot_id, stored.ref.manifest_size)
 
 
 async def private_snapshot(

@@ -85,6 +85,31 @@ def test_profiles_are_read_from_the_files(tmp_path: Path) -> None:
         assert "profile" not in found
 
 
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"AWS_REGION": "eu-west-1"},
+        {"AWS_ENDPOINT_URL": "http://general", "AWS_ENDPOINT_URL_S3": "http://own"},
+        {"AWS_ENDPOINT_URL": "http://general", "AWS_ENDPOINT_URL_S3": ""},
+        {"AWS_SESSION_TOKEN": "t0k3n", "AWS_DEFAULT_REGION": "r3"},
+    ],
+)
+def test_without_files_botocore_would_have_found_the_same(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Who gave everything need not wait for botocore, which an empty file brings in."""
+    empty = home_with(tmp_path, config="")
+    for given in (environ, {**environ, **SECRETS}):
+        assert s3(None, **given).options == s3(None, **{**given, **empty}).options
+
+
+def test_a_file_has_its_say_beside_credentials_that_are_given(tmp_path: Path) -> None:
+    home = home_with(tmp_path, config="[default]\nregion = r4\nendpoint_url = http://filed\n")
+    found = s3(None, **{**home, **SECRETS}).options
+    assert (found["region"], found["endpoint_url"]) == ("r4", "http://filed")
+
+
 def test_a_credential_process_that_fails_is_reported(tmp_path: Path) -> None:
     environ = home_with(tmp_path, config="[default]\ncredential_process = /bin/false\n")
     with pytest.raises(AccessDeniedError, match="AWS credentials"):

@@ -23,6 +23,7 @@ from cachesvc.spawn import (
     ensure_service,
     service_environment,
     service_pid,
+    service_starting,
 )
 
 HEADRACE = Path(sys.executable).with_name("headrace")
@@ -53,6 +54,47 @@ def test_a_running_service_is_not_started_again(config: CacheConfig) -> None:
     before = service_pid(config.directory)
     ensure_service(config)
     assert service_pid(config.directory) == before
+
+
+def test_a_service_starts_while_something_else_is_done_and_answers_then(tmp_path: Path) -> None:
+    config = CacheConfig(tmp_path / "cache", size=64 * MIB)
+    with service_starting(config):
+        assert service_pid(config.directory) is None
+    assert service_pid(config.directory) is not None
+    assert invoke("stop", config.directory).exit_code == 0
+
+
+def test_a_service_that_runs_is_not_started_meanwhile(config: CacheConfig) -> None:
+    before = service_pid(config.directory)
+    with service_starting(config):
+        pass
+    assert service_pid(config.directory) == before
+
+
+def test_a_service_that_somebody_else_starts_is_waited_for(tmp_path: Path) -> None:
+    config = CacheConfig(tmp_path / "cache", size=64 * MIB)
+    with service_starting(config), service_starting(config):
+        pass
+    assert service_pid(config.directory) is not None
+    assert invoke("stop", config.directory).exit_code == 0
+
+
+def test_why_a_service_did_not_start_shows_when_all_else_is_done(tmp_path: Path) -> None:
+    config = CacheConfig(tmp_path / "cache")
+    config.directory.mkdir()
+    config.lock.mkdir()
+    done = []
+    with pytest.raises(CacheServiceError, match="did not start"), service_starting(config):
+        done.append("all else")
+    assert done == ["all else"]
+
+
+def test_what_goes_wrong_meanwhile_counts_more_than_the_service(tmp_path: Path) -> None:
+    config = CacheConfig(tmp_path / "cache")
+    config.directory.mkdir()
+    config.lock.mkdir()
+    with pytest.raises(KeyError), service_starting(config):
+        raise KeyError("it went wrong")
 
 
 def test_the_service_is_a_process_of_its_own_session(config: CacheConfig) -> None:

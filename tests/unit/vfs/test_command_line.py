@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 
 import click
 import pytest
@@ -21,13 +23,9 @@ def run_failing(
     monkeypatch: pytest.MonkeyPatch, error: Exception, words: tuple[str, ...] = ()
 ) -> int:
     """Run `headrace [words] fail` and return its exit code."""
-    monkeypatch.setattr(cli.EntryPointGroup, "get_command", lambda *_: failing(error))
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: failing(error))
     monkeypatch.setattr("sys.argv", ["headrace", *words, "fail"])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    code = end.value.code
-    assert isinstance(code, int)
-    return code
+    return cli.run()
 
 
 @pytest.mark.parametrize(
@@ -68,7 +66,32 @@ def test_a_command_that_does_not_exist_is_wrong_use(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["headrace", "no-such-command"])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code == 2
+    assert cli.run() == 2
     assert "No such command" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", cli.OWN_COMMANDS)
+def test_each_command_of_ours_is_found_by_its_name(name: str) -> None:
+    command = cli.headrace.get_command(click.Context(cli.headrace), name)
+    assert command is not None
+    assert command.name == name
+
+
+def test_commands_of_other_packages_are_found_too() -> None:
+    context = click.Context(cli.headrace)
+    assert set(cli.headrace.list_commands(context)) >= {"mount", "cache", "csi"}
+    assert cli.headrace.get_command(context, "cache") is not None
+
+
+def test_little_is_imported_before_a_mount_starts_its_processes() -> None:
+    """Each of these takes 15 to 150 ms, and the processes take as long again."""
+    heavy = {"asyncio", "botocore", "importlib.metadata", "obstore", "rich", "trio", "vfs.manifest"}
+    script = "import sys, vfs.cli.mount; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-P", "-c", script], check=True, capture_output=True)
+    assert not heavy & set(done.stdout.decode().split())
+
+
+def test_the_command_line_ends_with_its_exit_code_and_all_that_it_said() -> None:
+    script = "import sys; sys.argv[1:] = ['--help']; from vfs import cli; cli.main()"
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, check=True)
+    assert b"prefetch" in done.stdout
