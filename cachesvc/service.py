@@ -27,6 +27,7 @@ from cachesvc.fill.plans import Plans
 from cachesvc.fill.prefetch import PrefetchQueue
 from cachesvc.fill.residents import Residents, Watermarks
 from cachesvc.fill.sources import Sources
+from cachesvc.heap import give_back_when_idle
 from cachesvc.lock import ServiceLock
 from cachesvc.metrics import Metrics
 from cachesvc.objectstore.open import open_store
@@ -85,6 +86,7 @@ class CacheService:
             self._listener = listen(self._config)
             tasks.start_soon(self._serve, server)
             tasks.start_soon(self._watch_files)
+            tasks.start_soon(give_back_when_idle, self._metrics)
             tasks.start_soon(self._await_signal)
             ready()
             await self._stopping.wait()
