@@ -26,10 +26,10 @@ _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 _PEER = struct.Struct("3i")
 
-# glibc otherwise maps the memory of each range anew, and the kernel clears it page by page: to fetch
-# 200 MiB took 57,000 page faults and 720 ms of CPU at a threshold of 4 MiB, and takes 23,000 and 440
-# at 32, the largest there is. Two arenas, since it would make 8 for each core, each with free memory
-# of its own. 100 to 130 MiB are private then, instead of 50, until `heap` gives back what is free.
+# glibc otherwise maps the memory of each range anew, and the kernel clears it page by page.
+# Fetching 200 MiB took 57,000 page faults and 720 ms of CPU at a threshold of 4 MiB; 23,000 and
+# 440 at 32, the largest there is. Two arenas, as it would make 8 for each core, each with memory of
+# its own. 100 to 130 MiB are private then, instead of 50, until `heap` gives back what is free.
 _MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * MIB),
     "MALLOC_TRIM_THRESHOLD_": str(128 * MIB),
