@@ -28,6 +28,7 @@ from cachesvc.fill.plans import Plans
 from cachesvc.fill.prefetch import PrefetchQueue
 from cachesvc.fill.residents import Residents, Watermarks
 from cachesvc.fill.sources import Sources
+from cachesvc.heap import give_back_when_idle
 from cachesvc.lock import ServiceLock
 from cachesvc.metrics import Metrics
 from cachesvc.objectstore.open import import_usual_engine, open_store
@@ -86,6 +87,7 @@ class CacheService:
             self._listener = listen(self._config)
             tasks.start_soon(self._serve, server)
             tasks.start_soon(self._watch_files)
+            tasks.start_soon(give_back_when_idle, self._metrics)
             tasks.start_soon(self._await_signal)
             ready()
             # Who had it started is not ready yet: the first fill need not wait 20 ms for this.

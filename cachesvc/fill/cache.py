@@ -35,7 +35,7 @@ _MAX_ROUNDS = 3
 class RangeSource(Protocol):
     """Where bytes of objects come from, as whoever mounted asks for them; retries are inside."""
 
-    async def get_range(self, key: str, start: int, stop: int, version: str | None) -> bytes:
+    async def get_range(self, key: str, start: int, stop: int, version: str | None) -> Data:
         """Return exactly these bytes of that version of the object."""
         ...
 
@@ -142,6 +142,12 @@ class ChunkCache:
         log.warning("%s/%s: a client found damage in it; fetching anew", ref.root, ref.key)
         self._metrics.chunks_disputed += len(wanted.indices)
         await self._bring(wanted, wanted.indices, deliver, Urgency.DEMAND, anew=True)
+
+    def lacks(self, chunk: ChunkId) -> bool:
+        """Say whether a chunk can be read neither now nor when the fetches under way are done."""
+        return (
+            not self._committer.residents.is_readable(chunk) and self._flights.find(chunk) is None
+        )
 
     async def carry(self, wanted: Wanted, deliver: Deliver) -> None:
         """Deliver the bytes of all chunks, whether or not they are cached."""
@@ -296,7 +302,7 @@ class ChunkCache:
         log.error("%s/%s", run.wanted.ref.root, message)
         raise ChunkCorruptError(message)
 
-    async def _fetch_range(self, run: Run) -> bytes:
+    async def _fetch_range(self, run: Run) -> Data:
         """Return the run's bytes, whose number is right, though they may still be wrong."""
         start, stop = run.bounds
         ref = run.wanted.ref
@@ -309,7 +315,7 @@ class ChunkCache:
         return data
 
 
-def _pieces(run: Run, data: bytes) -> Iterator[tuple[int, memoryview]]:
+def _pieces(run: Run, data: Data) -> Iterator[tuple[int, memoryview]]:
     """Yield the number and the bytes of each chunk in the data of a run."""
     view = memoryview(data)
     offset = run.bounds[0]
@@ -318,7 +324,7 @@ def _pieces(run: Run, data: bytes) -> Iterator[tuple[int, memoryview]]:
         yield index, view[start - offset : stop - offset]
 
 
-def _corrupt_chunk(run: Run, data: bytes) -> int | None:
+def _corrupt_chunk(run: Run, data: Data) -> int | None:
     """Return the first chunk that does not match its hash, if there is one."""
     hashes = run.wanted.hashes
     for index, piece in _pieces(run, data) if hashes else ():
@@ -327,7 +333,7 @@ def _corrupt_chunk(run: Run, data: bytes) -> int | None:
     return None
 
 
-def _entries(run: Run, data: bytes) -> list[NewChunk]:
+def _entries(run: Run, data: Data) -> list[NewChunk]:
     """Return what is to be stored of the data of a run."""
     ref = run.wanted.ref
     return [NewChunk(ref.chunk_id(index), piece, ref.key) for index, piece in _pieces(run, data)]

@@ -24,6 +24,8 @@ _MAX_CHUNKS = 4096
 class PrefetchQueue:
     """Fills what is added, oldest first, a few requests at a time.
 
+    Workers of one mount ask for the same chunks: what is on its way by then takes no place.
+
     What does not fit in the queue is dropped: its reader will ask for it. Failures are dropped too,
     since the reader's own request will meet them.
     """
@@ -60,12 +62,20 @@ class PrefetchQueue:
                 await self._work.wait()
             wanted = self._queue.popleft()
             self._chunk_count -= len(wanted.indices)
+            lacking = self._lacking(wanted)
+            if not lacking:
+                continue
             try:
-                await self._cache.fill(wanted, _ignore, Urgency.PREFETCH)
+                await self._cache.fill(replace(wanted, indices=lacking), _ignore, Urgency.PREFETCH)
             except HeadraceError as error:
                 log.debug("prefetch of %s failed: %s", wanted.ref.key, error)
             except Exception:
                 log.exception("prefetch of %s failed", wanted.ref.key)
+
+    def _lacking(self, wanted: Wanted) -> list[int]:
+        """Return which chunks are neither here nor on their way."""
+        ref = wanted.ref
+        return [index for index in wanted.indices if self._cache.lacks(ref.chunk_id(index))]
 
 
 async def _ignore(index: int, data: object) -> None:

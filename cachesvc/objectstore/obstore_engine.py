@@ -17,7 +17,7 @@ from cachesvc.errors import StoreError
 from cachesvc.objectstore.moment import nanoseconds
 from cachesvc.objectstore.native_threads import let_native_threads_leave
 from cachesvc.objectstore.origin import Origin
-from cachesvc.objectstore.protocol import Condition, IfAbsent, ObjectInfo
+from cachesvc.objectstore.protocol import Body, Condition, IfAbsent, ObjectInfo
 from cachesvc.objectstore.s3_address import S3Address, quoted, unquoted
 from cachesvc.objectstore.s3_errors import RangeAnswer, Refusal, check_range, refused, unanswered
 
@@ -81,9 +81,9 @@ class ObstoreStore:
         result, data = await self._fetch(key, full, {})
         if len(data) != result.meta["size"]:
             raise self._short(key, result.meta["size"], len(data))
-        return data, _info(key, result.meta)
+        return bytes(data), _info(key, result.meta)
 
-    async def get_range(self, key: str, start: int, stop: int, version: str | None) -> bytes:
+    async def get_range(self, key: str, start: int, stop: int, version: str | None) -> Body:
         """Return exactly the bytes `[start, stop)` of that version of the object."""
         full = self._address.full_key(key)
         if not is_sayable(full):
@@ -150,10 +150,13 @@ class ObstoreStore:
             self._spare = S3fsStore(self._origin)
         return self._spare
 
-    async def _fetch(self, key: str, full: str, options: GetOptions) -> tuple[GetResult, bytes]:
+    async def _fetch(
+        self, key: str, full: str, options: GetOptions
+    ) -> tuple[GetResult, memoryview]:
+        """Return an answer and its body, in the memory where obstore gathered it."""
         try:
             result = await obstore.get_async(self._store, full, options=options)
-            return result, bytes(await result.bytes_async())
+            return result, memoryview(await result.bytes_async())
         except OBSTORE_ERRORS as exc:
             raise self._error(key, exc) from None
 

@@ -32,6 +32,9 @@ class IfMatch:
 
 Condition = IfAbsent | IfMatch
 
+Body = bytes | memoryview
+"""What came of an object: a view where an engine's own memory holds it, as a copy costs."""
+
 
 class ObjectStore(Protocol):
     """Objects below one root. Keys are relative to it and never leave it.
@@ -53,7 +56,7 @@ class ObjectStore(Protocol):
         """Return a small object whole, with the version of the very bytes returned."""
         ...
 
-    async def get_range(self, key: str, start: int, stop: int, version: str | None) -> bytes:
+    async def get_range(self, key: str, start: int, stop: int, version: str | None) -> Body:
         """Return exactly the bytes `[start, stop)` of that version of the object.
 
         Raises ObjectChangedError when the object is another version, StoreUnavailableError when

@@ -18,7 +18,7 @@ from cachesvc.errors import (
     StoreUnavailableError,
 )
 from cachesvc.objectstore.paging import PagedListing
-from cachesvc.objectstore.protocol import Condition, ObjectInfo, ObjectStore
+from cachesvc.objectstore.protocol import Body, Condition, ObjectInfo, ObjectStore
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ class RetryingStore:
         """Return a small object whole."""
         return await self._retry(key, lambda: self._inner.get(key))
 
-    async def get_range(self, key: str, start: int, stop: int, version: str | None) -> bytes:
+    async def get_range(self, key: str, start: int, stop: int, version: str | None) -> Body:
         """Return exactly the bytes `[start, stop)` of that version of the object."""
         return await self._retry(key, lambda: self._inner.get_range(key, start, stop, version))
 

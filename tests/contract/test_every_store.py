@@ -247,7 +247,8 @@ def test_many_ranges_can_be_in_flight(play_any: Play) -> None:
         parts: dict[int, bytes] = {}
 
         async def fetch(start: int) -> None:
-            parts[start] = await store.get_range("shared", start, start + 4, info.version)
+            data = await store.get_range("shared", start, start + 4, info.version)
+            parts[start] = bytes(data)
 
         async with anyio.create_task_group() as tasks:
             for start in range(0, 256, 4):

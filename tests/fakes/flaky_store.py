@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cachesvc.errors import StoreError
-from cachesvc.objectstore.protocol import Condition, ObjectInfo, ObjectStore
+from cachesvc.objectstore.protocol import Body, Condition, ObjectInfo, ObjectStore
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class FlakyStore:
     async def get(self, key: str) -> tuple[bytes, ObjectInfo]:
         return await self._pass(lambda: self._inner.get(key))
 
-    async def get_range(self, key: str, start: int, stop: int, version: str | None) -> bytes:
+    async def get_range(self, key: str, start: int, stop: int, version: str | None) -> Body:
         return await self._pass(lambda: self._inner.get_range(key, start, stop, version))
 
     async def list(self, prefix: str = "") -> AsyncIterator[Sequence[ObjectInfo]]:

@@ -134,7 +134,7 @@ def packed_files(repository: Origin) -> dict[bytes, bytes]:
                     stored = await tree.object_of(extent)
                     stop = extent.offset + extent.length
                     data = await store.get_range(stored.key, extent.offset, stop, None)
-                    found[await tree.path_of(position)] = data
+                    found[await tree.path_of(position)] = bytes(data)
         return found
 
     return anyio.run(read)

@@ -113,7 +113,7 @@ class Bench:
 
         async def scenario(store: ObjectStore) -> None:
             version = (await store.head("data")).version
-            read.append(await store.get_range("data", START, STOP, version))
+            read.append(bytes(await store.get_range("data", START, STOP, version)))
 
         self.play(scenario, policy)
         return read[0]

@@ -56,7 +56,8 @@ async def stored_contents(dataset: Dataset, source: Path) -> dict[bytes, bytes]:
                 continue
             stored = await tree.object_of(inode.extent)
             start = inode.extent.offset
-            found[path] = await store.get_range(stored.key, start, start + inode.size, None)
+            data = await store.get_range(stored.key, start, start + inode.size, None)
+            found[path] = bytes(data)
     return found
 
 

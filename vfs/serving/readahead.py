@@ -1,4 +1,4 @@
-"""How far to look ahead on one file: a window that doubles while reading goes on in order. Pure."""
+"""How far to look ahead on one file: a window that grows while reading goes on in order. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ STEP = 1 << 20
 WINDOW_LIMIT = 16
 """Chunks: all that prefetch may have on its way. With 30 ms to the first byte and 80 MB/s on each
 connection 16 ranges of 4 MiB side by side bring 800 MB/s, 8 bring 400."""
+GROWTH = 4
+"""By how much the window widens with each chunk that is read. By a model with 30 ms to the first
+byte and 80 MB/s on each connection 36, 144 and 240 MiB take 0.25, 0.35 and 0.51 s where it doubles;
+0.18, 0.33 and 0.43 s with 4; and no less with 8."""
 
 
 class ReadaheadWindow:
@@ -39,7 +43,7 @@ class ReadaheadWindow:
         else:
             crossed = self._following(stop) > self._following(self._end)
             if crossed or not self._width:
-                self._width = min(max(1, 2 * self._width), WINDOW_LIMIT)
+                self._width = min(max(1, GROWTH * self._width), WINDOW_LIMIT)
             self._end = max(self._end, stop)
         following = self._following(self._end)
         start = max(following, self._planned)

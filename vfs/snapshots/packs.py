@@ -20,7 +20,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from cachesvc.chunk import MIB, checksum
 from cachesvc.errors import first_error
-from cachesvc.objectstore.protocol import ObjectStore
+from cachesvc.objectstore.protocol import Body, ObjectStore
 from vfs.manifest.builder import ManifestBuilder
 from vfs.manifest.inode import Extent, Inode
 from vfs.manifest.packing import Packing
@@ -140,7 +140,7 @@ class Packer:
             write_at(out, data, offset)
             self._done(len(data))
 
-    async def _read(self, file: SmallFile) -> bytes:
+    async def _read(self, file: SmallFile) -> Body:
         key = file.path.decode("utf-8", "surrogateescape")
         size = file.inode.size
         async with self._large if size > LARGE_SIZE else nullcontext():
@@ -159,7 +159,7 @@ async def _send(plan: PackPlan | None, plans: MemoryObjectSendStream[PackPlan]) 
         await plans.send(plan)
 
 
-def write_at(out: int, data: bytes, offset: int) -> None:
+def write_at(out: int, data: Body, offset: int) -> None:
     """Write all of *data* at *offset* of an open file."""
     rest = memoryview(data)
     while rest:

@@ -48,7 +48,7 @@ class StoreSource:
         start = number * BLOCK_SIZE
         stop = min(start + BLOCK_SIZE, self._size)
         try:
-            return await self._store.get_range(self._key, start, stop, None)
+            return bytes(await self._store.get_range(self._key, start, stop, None))
         except ObjectChangedError as exc:
             place = f"{self._store.root}/{self._key}"
             raise ManifestDamagedError(f"{place} is truncated: publish the dataset again") from exc

@@ -48,7 +48,7 @@ class GatedSource:
     opened: anyio.Event = field(default_factory=anyio.Event)
     calls: list[tuple[int, int]] = field(default_factory=list)
 
-    async def get_range(self, key: str, start: int, stop: int, version: str | None) -> bytes:
+    async def get_range(self, key: str, start: int, stop: int, version: str | None) -> Data:
         self.calls.append((start, stop))
         await self.opened.wait()
         return await self.inner.get_range(key, start, stop, version)
@@ -60,7 +60,7 @@ class Corrupting:
     def __init__(self, inner: RangeSource, bad: int) -> None:
         self.inner, self.bad = inner, bad
 
-    async def get_range(self, key: str, start: int, stop: int, version: str | None) -> bytes:
+    async def get_range(self, key: str, start: int, stop: int, version: str | None) -> Data:
         data = await self.inner.get_range(key, start, stop, version)
         self.bad -= 1
         return data if self.bad < 0 else bytes(len(data))
