@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from cachesvc.chunk import CHUNK_SIZE, ChunkId
+from cachesvc.chunk import CHUNK_SIZE, ChunkId, ObjectRef
 from cachesvc.client import Want
 from tests.fakes.manifests import File, MemorySource, Node, add_all, written
 from vfs.manifest.builder import ManifestBuilder
@@ -53,6 +53,9 @@ class Chunks:
 
     def readable(self, chunk: ChunkId) -> bool:
         return chunk in self.held
+
+    def readable_count(self, ref: ObjectRef, indices: range) -> int:
+        return sum(ref.chunk_id(index) in self.held for index in indices)
 
     def prefetch_nowait(self, wants: Sequence[Want]) -> None:
         self.batches.append(list(wants))
@@ -176,10 +179,8 @@ async def lone_reads(reads: Sequence[ReadRequest], *, here: int) -> tuple[list[b
         nursery.start_soon(lookahead.run)
         for read in reads:
             lookahead.note(place, extents, read, missed=True)
-            alone.append(lookahead.is_lone(place, read))
-            if alone[-1]:
-                pieces = list(file_spans(extents, read.offset, read.size))
-                lookahead.note_lone(place, pieces)
+            pieces = list(file_spans(extents, read.offset, read.size))
+            alone.append(lookahead.grained(place, read, pieces) != pieces)
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     return alone, [want.index for want in chunks.asked()]
