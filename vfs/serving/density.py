@@ -18,7 +18,7 @@ from __future__ import annotations
 REGION_CHUNKS = 64
 LONE_READS_A_CHUNK = 0.6
 """A little more than pays: 20 reads out of 150 MB should move nothing in vain."""
-FETCHED_AT_A_TIME = 4
+FETCHED_AT_A_TIME = 2
 """Chunks asked for at each lone read from then on: another one says that it was right."""
 
 
