@@ -26,7 +26,7 @@ class ColdPages:
 
     def __init__(self, data: Path) -> None:
         """Ask for parts of the file *data*, and expect all of it to be in memory."""
-        self._file = os.open(data, os.O_RDONLY | os.O_CLOEXEC)
+        self._file: int | None = os.open(data, os.O_RDONLY | os.O_CLOEXEC)
         self._alert = 0
 
     @property
@@ -41,6 +41,8 @@ class ColdPages:
 
     def ask(self, env: Environment, keys: Iterable[bytes]) -> None:
         """Have the kernel read those of the slabs of *env* that are not in memory."""
+        if self._file is None:
+            return
         self._alert -= 1
         with begin_viewing(env) as txn, txn.cursor() as cursor:
             offsets = [value_offset(cursor) for key in keys if cursor.set_key(key)]
@@ -48,8 +50,10 @@ class ColdPages:
             os.posix_fadvise(self._file, start, stop - start, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._file)
+        """Let go of the file; does nothing the second time."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
 
 
 def joined(offsets: Iterable[int], size: int) -> Iterator[tuple[int, int]]:

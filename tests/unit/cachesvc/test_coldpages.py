@@ -122,6 +122,15 @@ def test_an_alert_ends_when_nothing_more_was_on_the_disk(
     assert not cold.is_alert
 
 
+def test_it_may_be_closed_twice_and_then_asks_for_nothing(env: Environment, file: Path) -> None:
+    closed = ColdPages(file)
+    closed.close()
+    taken = os.open(file, os.O_RDONLY)  # has the number that was given back
+    closed.close()
+    closed.ask(env, [b"07"])
+    os.close(taken)
+
+
 @given(st.lists(st.integers(0, 20)))
 def test_joined_ranges_cover_the_pieces_in_their_order(places: list[int]) -> None:
     ranges = list(joined([place * 10 for place in places], 10))
