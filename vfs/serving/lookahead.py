@@ -139,7 +139,9 @@ class Lookahead:
         region = region_of(piece.index, piece.extent.object.chunk_count)
         within = fine_chunks(piece.extent.object, region)
         if is_dense(region, self._chunks.readable_count(fine.object, within)):
-            self._queue(ChunkPlan(place, piece.extent, self._files[place].dense.advance(region)))
+            ahead = self._files[place].dense.advance(region)
+            if ahead:
+                self._queue(ChunkPlan(place, piece.extent, ahead))
 
     def _note_range(self, place: Place, extent: PlacedExtent, request: ReadRequest) -> None:
         file = self._file(place, extent)
