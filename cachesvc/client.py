@@ -129,6 +129,11 @@ class CacheClient:
         """Say whether a chunk can be read at this moment; to ask is no use of it."""
         return self._map.has(chunk)
 
+    def readable_count(self, ref: ObjectRef, indices: range) -> int:
+        """Return how many of an object's chunks can be read; past a thousand it may return less."""
+        found, _ = self._map.readable_chunks(ref.digest, indices.start)
+        return sum(index < indices.stop for index in found)
+
     def replace_origins(self, origins: Sequence[Origin], renew: Renew) -> None:
         """Ask for the same places with the credentials of *origins* from now on, later *renew*."""
         self._renew = renew

@@ -133,6 +133,21 @@ def test_random_reads_of_a_large_file(far: Node, s3_proxy: FaultProxy, s3_url: s
     assert gets(s3_proxy, "/large").total() == 3 * len(TOUCHED)
 
 
+def test_many_random_reads_of_a_large_file(far: Node, s3_proxy: FaultProxy, s3_url: str) -> None:
+    """Where random reads fell into a large file, without hashes, more than 0.6 times for each 4 MiB
+    of 256 MiB, each that follows has 8 MiB more of the 256 MiB fetched.
+    """
+    mount = mounted(far, s3_proxy, s3_url)
+    first = [chunk * BLOCKS + 5 for chunk in TOUCHED]
+    read_large(mount, [block + gap for gap in (0, 20) for block in first])
+    wait_until(lambda: cached_large(mount) == len(TOUCHED) * CHUNK)
+    following = [10, 8, 7]
+    read_large(mount, [chunk * BLOCKS + 7 for chunk in following])
+    whole = {*TOUCHED, *range(2 * len(following))}
+    size = len(whole) * CHUNK + len(following) * READ_SIZE
+    wait_until(lambda: cached_large(mount) == size)
+
+
 def test_reads_of_all_sizes_anywhere_in_a_large_file(
     far: Node, s3_proxy: FaultProxy, s3_url: str
 ) -> None:

@@ -91,6 +91,34 @@ def test_who_reads_does_not_wait_for_the_loop() -> None:
     loop.stop()
 
 
+def test_random_reads_of_a_large_file(lonely_desk: Desk) -> None:
+    """The first random read within 4 MiB of a large file fetches the blocks of 128 KiB that it
+    touches; the next one there has the 4 MiB fetched as well.
+    """
+    place = lonely_desk.node.directory / "data"
+    place.mkdir()
+    content = os.urandom(40 << 20)
+    (place / "file").write_bytes(content)
+    lonely_desk.publish(place)
+    fs = lonely_desk.open(place)
+    client = fs.connect().content._client
+    wants = fs.connect().content.wants(fs._range("file", None, None))
+
+    def read(offset: int) -> None:
+        assert fs.cat_file("file", offset, offset + 5000) == content[offset : offset + 5000]
+
+    def whole() -> list[int]:
+        return [index for index, want in enumerate(wants) if client.readable(want.chunk)]
+
+    touched = [9, 2, 6]
+    for index in touched * 2:
+        read((index << 22) + 1_000_000)
+    assert whole() == []
+    for index in touched:
+        read((index << 22) + 3_000_000)
+    wait_until(lambda: whole() == sorted(touched))
+
+
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_a_hit_makes_no_system_call(desk: Desk, source: Path, tmp_path: Path) -> None:
     """Of files that were read before, reading again makes none but the interpreter's own futex(2),

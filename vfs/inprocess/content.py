@@ -16,6 +16,7 @@ from vfs.inprocess.lookingahead import LookingAhead
 from vfs.inprocess.loopthread import LoopThread
 from vfs.inprocess.questions import Questions
 from vfs.serving.extent import ExtentSpan, file_spans
+from vfs.serving.grain import has_fine_grain, mixed
 from vfs.serving.layout import Layout, Layouts
 
 ATTEMPTS = 4
@@ -89,12 +90,14 @@ class Content:
         pieces = _pieces(layout, wanted)
         if not pieces:
             return use(())
-        with self._client.hits([piece.span for piece in pieces]) as views:
-            if views is not None:
-                self._ahead.note(wanted.position, layout, wanted.start, wanted.stop, missed=False)
-                return use(views)
-        self._ahead.note(wanted.position, layout, wanted.start, wanted.stop, missed=True)
-        return self._use_fetched(wanted, pieces, use)
+        for here in self._grains(pieces):
+            with self._client.hits([piece.span for piece in here]) as views:
+                if views is not None:
+                    self._note(wanted, layout, missed=False)
+                    return use(views)
+        start, stop = wanted.start, wanted.stop
+        missing = self._ahead.grained(wanted.position, layout, start, stop, pieces)
+        return self._use_fetched(wanted.position, missing, use)
 
     def read_many(self, wanted: Sequence[FileRange]) -> Iterator[bytes | HeadraceError]:
         """Yield the bytes of each range, or why they cannot be had; fetches many at a time."""
@@ -106,17 +109,28 @@ class Content:
 
     def wants(self, wanted: FileRange) -> list[Want]:
         """Return the chunks in which a range lies."""
-        pieces = _pieces(self.layout(wanted.position), wanted)
-        return self._questions.ask(lambda: self._wants_of(wanted.position, pieces))
+        return self._wants(wanted.position, _pieces(self.layout(wanted.position), wanted))
+
+    def _wants(self, position: int, pieces: Sequence[ExtentSpan]) -> list[Want]:
+        return self._questions.ask(lambda: self._wants_of(position, pieces))
+
+    def _grains(self, pieces: Sequence[ExtentSpan]) -> Iterator[Sequence[ExtentSpan]]:
+        """Yield the chunks in which the bytes may be here: whole ones, then mixed with fine."""
+        yield pieces
+        if has_fine_grain(pieces):
+            yield list(mixed(pieces, self._client.readable))
+
+    def _note(self, wanted: FileRange, layout: Layout, *, missed: bool) -> None:
+        self._ahead.note(wanted.position, layout, wanted.start, wanted.stop, missed=missed)
 
     def _use_fetched(
-        self, wanted: FileRange, pieces: Sequence[ExtentSpan], use: Callable[[Buffers], R]
+        self, position: int, pieces: Sequence[ExtentSpan], use: Callable[[Buffers], R]
     ) -> R:
-        """Return what *use* makes of the bytes of a range, some of which must be fetched."""
+        """Return what *use* makes of the bytes of *pieces*, some of which must be fetched."""
         spans = [piece.span for piece in pieces]
         loaned: dict[ChunkId, bytes] = {}
         for _ in range(ATTEMPTS):
-            loaned |= self._fetch(self.wants(wanted))
+            loaned |= self._fetch(self._wants(position, pieces))
             if loaned:
                 copies = self._copies(spans, loaned)
                 if copies is not None:
@@ -157,9 +171,7 @@ class Content:
             return None
         layout = self.layout(wanted.position)
         with self._client.hits([piece.span for piece in _pieces(layout, wanted)]) as views:
-            self._ahead.note(
-                wanted.position, layout, wanted.start, wanted.stop, missed=views is None
-            )
+            self._note(wanted, layout, missed=views is None)
             return None if views is None else b"".join(views)
 
     def _read_or_error(self, wanted: FileRange) -> bytes | HeadraceError:

@@ -9,12 +9,13 @@ order are none of its business: they come in that order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from functools import partial
 
 from cachesvc.client import CacheClient
 from vfs.inprocess.loopthread import LoopThread
-from vfs.serving.extent import REPOSITORY, SOURCE
+from vfs.serving.extent import REPOSITORY, SOURCE, ExtentSpan
+from vfs.serving.grain import has_fine_grain
 from vfs.serving.layout import Layout, Layouts
 from vfs.serving.lookahead import Lookahead
 from vfs.serving.manifestsource import open_cached
@@ -26,6 +27,8 @@ ALERT_READS = 1024
 EAGER_READS = 64
 """Of those so many are told one by one: until then a window is so small that each counts."""
 TOLD_TOGETHER = 8
+CHOICE_SECONDS = 10.0
+"""What the loop may take to answer, which waits for nothing."""
 MOST_UNTOLD = 256
 
 Noted = tuple[int, Layout, ReadRequest, bool]
@@ -48,6 +51,22 @@ class LookingAhead:
         self._is_called = False
         self._left_out: Container[int] = ()
         self._running = loop.submit(self._lookahead.run)
+
+    def grained(
+        self,
+        position: int,
+        layout: Layout,
+        start: int,
+        stop: int,
+        pieces: Sequence[ExtentSpan],
+    ) -> Sequence[ExtentSpan]:
+        """Learn of a read that has to wait, and return the chunks to fetch for it."""
+        if position in self._left_out or not has_fine_grain(pieces):
+            self.note(position, layout, start, stop, missed=True)
+            return pieces
+        self._alert = ALERT_READS
+        noted = position, layout, ReadRequest(start, stop - start), True
+        return self._loop.call(CHOICE_SECONDS, self._choose, noted, pieces)
 
     def note(self, position: int, layout: Layout, start: int, stop: int, *, missed: bool) -> None:
         """Learn of a read of a file; *missed* says that it had to wait."""
@@ -76,5 +95,14 @@ class LookingAhead:
     def _tell(self) -> None:
         self._is_called = False  # first: what is noted from here on may call again
         while self._untold:
-            position, layout, request, missed = self._untold.popleft()
-            self._lookahead.note((self._epoch, position), layout, request, missed=missed)
+            self._tell_one(self._untold.popleft())
+
+    def _tell_one(self, noted: Noted) -> None:
+        position, layout, request, missed = noted
+        self._lookahead.note((self._epoch, position), layout, request, missed=missed)
+
+    async def _choose(self, noted: Noted, pieces: Sequence[ExtentSpan]) -> Sequence[ExtentSpan]:
+        """Tell of a read, after those before it, and say in which chunks it is best fetched."""
+        self._tell()
+        self._tell_one(noted)
+        return self._lookahead.grained((self._epoch, noted[0]), noted[2], pieces)

@@ -1,7 +1,8 @@
 """Two grains of one file: whole chunks for what is read in order, fine ones for reads alone. Pure.
 
 The first read that falls alone into a chunk brings fine chunks. The next one brings fine chunks as
-well, and the whole chunk behind its reader's back: two of them mean that more will come.
+well, and the whole chunk behind its reader's back: two of them mean that more will come. Many in
+one region bring all of it (`density`).
 
 By 128 KiB at random out of 150 MB, one reader, 30 ms to the first byte and 80 MB/s: 20 reads move
 19 MB in 0.7 s (with whole chunks alone 67 MB in 1.6 s), 200 reads 156 MB in 3.4 s (150 MB in 4.2
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from cachesvc.chunk import ChunkId
+from cachesvc.chunk import ChunkId, ObjectRef
 from vfs.serving.extent import ExtentSpan, PlacedExtent, file_spans
 
 FINE_SIZE = 128 << 10
@@ -42,14 +43,25 @@ def mixed(
             yield from _divided(piece, piece.extent.fine)
 
 
+def has_fine_grain(pieces: Sequence[ExtentSpan]) -> bool:
+    """Say whether some of *pieces* may be here in fine chunks."""
+    return any(piece.extent.fine is not None for piece in pieces)
+
+
 def is_known(piece: ExtentSpan, readable: Callable[[ChunkId], bool]) -> bool:
     """Say whether some fine chunk of the chunk that *piece* is of can be read: it is no news."""
-    if piece.extent.fine is None:
+    fine = piece.extent.fine
+    if fine is None:
         return False
-    fine = piece.extent.fine.object
-    start, stop = piece.extent.object.chunk_range(piece.index)
-    indices = range(start // fine.chunk_size, -(-stop // fine.chunk_size))
-    return any(readable(fine.chunk_id(index)) for index in indices)
+    indices = fine_chunks(piece.extent.object, range(piece.index, piece.index + 1))
+    return any(readable(fine.object.chunk_id(index)) for index in indices)
+
+
+def fine_chunks(whole: ObjectRef, indices: range) -> range:
+    """Return the numbers of the fine chunks of some adjacent chunks."""
+    start = whole.chunk_range(indices.start)[0]
+    stop = whole.chunk_range(indices.stop - 1)[1]
+    return range(start // FINE_SIZE, -(-stop // FINE_SIZE))
 
 
 def bytes_here(extent: PlacedExtent, whole: Mapping[int, int], fine: Mapping[int, int]) -> int:

@@ -1,4 +1,7 @@
-"""What is being read in order, within a file and from file to file: it is fetched ahead."""
+"""What is being read in order, within a file and from file to file: it is fetched ahead.
+
+So is what lies between random reads, where there are many.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,21 @@ from typing import Protocol
 
 import trio
 
-from cachesvc.chunk import MIB, ChunkId
+from cachesvc.chunk import MIB, ChunkId, ObjectRef
 from cachesvc.client import Want
 from cachesvc.errors import HeadraceError
 from vfs.manifest.inode import Inode, Kind
+from vfs.serving.density import DenseRegions, is_dense, region_of
 from vfs.serving.extent import ExtentSpan, PlacedExtent, file_spans
-from vfs.serving.grain import LONE_READ_LIMIT, is_known
+from vfs.serving.grain import LONE_READ_LIMIT, fine_chunks, is_known, mixed
 from vfs.serving.layout import Layouts
 from vfs.serving.mounted import MountedSnapshots
 from vfs.serving.neighbours import WIDTH_LIMIT, Allowance, Place, Scan, Scans
 from vfs.serving.protocol import ReadRequest
-from vfs.serving.readahead import ReadaheadWindow
+from vfs.serving.streams import Streams
 
 FILES_WATCHED = 256
-"""Files with a window; the one that was idle longest loses its own."""
+"""Files with windows; the one that was idle longest loses its own."""
 PLANS_QUEUED = 64
 """Plans that wait for their chunks' hashes; past it plans are dropped: they are only hints."""
 LARGEST_NEIGHBOUR = 16 * MIB
@@ -40,6 +44,10 @@ class Chunks(Protocol):
 
     def readable(self, chunk: ChunkId) -> bool:
         """Say whether a chunk is here."""
+        ...
+
+    def readable_count(self, ref: ObjectRef, indices: range) -> int:
+        """Say how many of an object's chunks are here; past a thousand it may say less."""
         ...
 
     def prefetch_nowait(self, wants: Sequence[Want]) -> None:
@@ -65,6 +73,16 @@ class FilePlan:
     positions: range
 
 
+class WatchedFile:
+    """How one file is read."""
+
+    def __init__(self, extent: PlacedExtent) -> None:
+        """Watch the file of *extent*, of which nothing was read yet."""
+        stop = -(-(extent.offset + extent.length) // extent.object.chunk_size)
+        self.streams = Streams(extent.object.chunk_size, stop)
+        self.dense = DenseRegions()
+
+
 class Lookahead:
     """Windows of the files and scans that were read lately.
 
@@ -76,7 +94,7 @@ class Lookahead:
         self._mounted = mounted
         self._layouts = layouts
         self._chunks = chunks
-        self._windows: OrderedDict[Place, ReadaheadWindow] = OrderedDict()
+        self._files: OrderedDict[Place, WatchedFile] = OrderedDict()
         self._scans = Scans()
         self._allowance = Allowance()
         self._plans, self._incoming = trio.open_memory_channel[ChunkPlan | FilePlan](PLANS_QUEUED)
@@ -93,20 +111,41 @@ class Lookahead:
         if request.offset == 0 and extent.length <= LARGEST_NEIGHBOUR:
             self._note_file(place, extent.length, missed=missed)
 
-    def is_lone(self, place: Place, request: ReadRequest) -> bool:
-        """Say whether a read, which was noted already, is alone and not one of several in order."""
-        window = self._windows.get(place)
-        return window is not None and not window.in_order and request.size < LONE_READ_LIMIT
+    def grained(
+        self, place: Place, request: ReadRequest, pieces: Sequence[ExtentSpan]
+    ) -> Sequence[ExtentSpan]:
+        """Return the chunks to fetch for a read that missed, and was noted just now.
 
-    def note_lone(self, place: Place, pieces: Sequence[ExtentSpan]) -> None:
-        """Have chunks fetched whole into which more than one read fell alone."""
+        If it is alone, they are fine ones; what lies around them may be fetched behind its back.
+        """
+        if not self._is_lone(place, request):
+            return pieces
         for piece in pieces:
-            if is_known(piece, self._chunks.readable):
-                self._queue(ChunkPlan(place, piece.extent, range(piece.index, piece.index + 1)))
+            self._note_lone(place, piece)
+        return list(mixed(pieces, self._chunks.readable))
+
+    def _is_lone(self, place: Place, request: ReadRequest) -> bool:
+        """Say whether the last read is alone and not one of several in order."""
+        file = self._files.get(place)
+        return file is not None and not file.streams.in_order and request.size < LONE_READ_LIMIT
+
+    def _note_lone(self, place: Place, piece: ExtentSpan) -> None:
+        """Have a chunk fetched into which a read fell before, and a region with many of them."""
+        fine = piece.extent.fine
+        if fine is None:
+            return
+        if is_known(piece, self._chunks.readable):
+            self._queue(ChunkPlan(place, piece.extent, range(piece.index, piece.index + 1)))
+        region = region_of(piece.index, piece.extent.object.chunk_count)
+        within = fine_chunks(piece.extent.object, region)
+        if is_dense(region, self._chunks.readable_count(fine.object, within)):
+            ahead = self._files[place].dense.advance(region)
+            if ahead:
+                self._queue(ChunkPlan(place, piece.extent, ahead))
 
     def _note_range(self, place: Place, extent: PlacedExtent, request: ReadRequest) -> None:
-        window = self._window(place, extent)
-        ahead = window.advance(extent.offset + request.offset, request.size)
+        file = self._file(place, extent)
+        ahead = file.streams.advance(extent.offset + request.offset, request.size)
         if ahead:
             self._queue(ChunkPlan(place, extent, ahead))
 
@@ -211,15 +250,14 @@ class Lookahead:
             self._chunks.prefetch_nowait(list(batch.values()))
             batch.clear()
 
-    def _window(self, place: Place, extent: PlacedExtent) -> ReadaheadWindow:
-        window = self._windows.pop(place, None)
-        if window is None:
-            stop = -(-(extent.offset + extent.length) // extent.object.chunk_size)
-            window = ReadaheadWindow(extent.object.chunk_size, stop)
-            if len(self._windows) >= FILES_WATCHED:
-                self._windows.popitem(last=False)
-        self._windows[place] = window
-        return window
+    def _file(self, place: Place, extent: PlacedExtent) -> WatchedFile:
+        file = self._files.pop(place, None)
+        if file is None:
+            file = WatchedFile(extent)
+            if len(self._files) >= FILES_WATCHED:
+                self._files.popitem(last=False)
+        self._files[place] = file
+        return file
 
 
 def is_neighbour(inode: Inode) -> bool:

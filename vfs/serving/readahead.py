@@ -35,6 +35,14 @@ class ReadaheadWindow:
         """Say whether the last read began the file or went on from the one before."""
         return self._width > 0
 
+    def is_next(self, offset: int, reach: int) -> bool:
+        """Say whether a read follows the one before with a gap of at most *reach* bytes."""
+        return self._end is not None and 0 <= offset - self._end <= reach
+
+    def goes_on(self, offset: int) -> bool:
+        """Say whether a read is one of those in order, even out of turn."""
+        return self._end is not None and self._goes_on(offset, self._end)
+
     def advance(self, offset: int, length: int) -> range:
         """Note a read of `[offset, offset + length)`; return the chunks to ask for now."""
         stop = offset + length

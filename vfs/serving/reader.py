@@ -10,7 +10,7 @@ from cachesvc.client import CacheClient
 from cachesvc.errors import ChunkCorruptError
 from vfs.serving.channel import Buffers, Reply
 from vfs.serving.extent import ExtentSpan, file_spans
-from vfs.serving.grain import mixed
+from vfs.serving.grain import has_fine_grain, mixed
 from vfs.serving.ino import epoch_of, position_of
 from vfs.serving.layout import Layouts
 from vfs.serving.lookahead import Lookahead
@@ -53,15 +53,13 @@ class FileReader:
         """Have the cache fetch what is missing, then reply."""
         place = epoch_of(node), position_of(node)
         extents = await self._layouts.extents(*place)
-        pieces = list(file_spans(extents, request.offset, request.size))
+        pieces: Sequence[ExtentSpan] = list(file_spans(extents, request.offset, request.size))
         if self._replied(pieces, reply) or self._replied_mixed(pieces, reply):
             # All that was missing was where the file lies.
             self._lookahead.note(place, extents, request, missed=False)
             return
         self._lookahead.note(place, extents, request, missed=True)
-        if self._lookahead.is_lone(place, request):
-            self._lookahead.note_lone(place, pieces)
-            pieces = list(mixed(pieces, self._chunks.readable))
+        pieces = self._lookahead.grained(place, request, pieces)
         wants = [await self._layouts.want(*place, each.extent, each.index) for each in pieces]
         for _ in range(ATTEMPTS):
             loaned = await self._chunks.fill(wants)
@@ -88,7 +86,7 @@ class FileReader:
 
     def _replied_mixed(self, pieces: Sequence[ExtentSpan], reply: Reply) -> bool:
         """Reply if all *pieces* are here, some of them in fine chunks only."""
-        if all(piece.extent.fine is None for piece in pieces):
+        if not has_fine_grain(pieces):
             return False
         return self._replied(list(mixed(pieces, self._chunks.readable)), reply)
 

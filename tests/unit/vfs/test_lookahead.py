@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from cachesvc.chunk import CHUNK_SIZE, ChunkId
+from cachesvc.chunk import CHUNK_SIZE, ChunkId, ObjectRef
 from cachesvc.client import Want
 from tests.fakes.manifests import File, MemorySource, Node, add_all, written
 from vfs.manifest.builder import ManifestBuilder
@@ -18,6 +18,7 @@ from vfs.manifest.inode import Extent
 from vfs.manifest.packing import Packing
 from vfs.manifest.stored import Place, StoredObject
 from vfs.manifest.tree import Tree
+from vfs.serving.density import LONE_READS_A_CHUNK
 from vfs.serving.extent import REPOSITORY, SOURCE, file_spans
 from vfs.serving.grain import FINE_SIZE, LONE_READ_LIMIT
 from vfs.serving.layout import Layouts
@@ -29,6 +30,8 @@ from vfs.snapshots.repository import StoredSnapshot
 
 MIB = 1 << 20
 COUNT = 400
+CHUNKS = 10
+"""What a large file has."""
 FIRST = 3
 """The position of the first file: the root's only child is their directory."""
 
@@ -53,6 +56,9 @@ class Chunks:
 
     def readable(self, chunk: ChunkId) -> bool:
         return chunk in self.held
+
+    def readable_count(self, ref: ObjectRef, indices: range) -> int:
+        return sum(ref.chunk_id(index) in self.held for index in indices)
 
     def prefetch_nowait(self, wants: Sequence[Want]) -> None:
         self.batches.append(list(wants))
@@ -160,26 +166,26 @@ def test_large_files_are_not_fetched_before_they_are_opened() -> None:
     assert trio.run(lambda: play(17 * MIB, range(20))).batches == []
 
 
-async def lone_reads(reads: Sequence[ReadRequest], *, here: int) -> tuple[list[bool], list[int]]:
-    """Read one large file of which a fine chunk is *here*; which reads are alone, what they have
+async def lone_reads(
+    reads: Sequence[ReadRequest], *, here: Sequence[int]
+) -> tuple[list[bool], list[int]]:
+    """Read one large file of which fine chunks are *here*; which reads are alone, what they have
     fetched whole.
     """
-    mounted = published(10 * CHUNK_SIZE)
+    mounted = published(CHUNKS * CHUNK_SIZE)
     layouts = Layouts(mounted, {SOURCE: "s3://h/source", REPOSITORY: "s3://h/repository"})
     chunks, place = Chunks(), (0, FIRST)
     lookahead = Lookahead(mounted, layouts, chunks)
     extents = await layouts.extents(*place)
     assert extents[0].fine is not None
-    chunks.held.add(extents[0].fine.object.chunk_id(here))
+    chunks.held.update(map(extents[0].fine.object.chunk_id, here))
     alone = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lookahead.run)
         for read in reads:
             lookahead.note(place, extents, read, missed=True)
-            alone.append(lookahead.is_lone(place, read))
-            if alone[-1]:
-                pieces = list(file_spans(extents, read.offset, read.size))
-                lookahead.note_lone(place, pieces)
+            pieces = list(file_spans(extents, read.offset, read.size))
+            alone.append(lookahead.grained(place, read, pieces) != pieces)
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     return alone, [want.index for want in chunks.asked()]
@@ -192,13 +198,21 @@ def test_a_small_read_elsewhere_is_alone_and_a_large_one_or_the_next_is_not() ->
         ReadRequest(5 * CHUNK_SIZE, size),
         ReadRequest(2 * CHUNK_SIZE, LONE_READ_LIMIT),
     ]
-    alone, asked = trio.run(lambda: lone_reads(reads, here=0))
+    alone, asked = trio.run(lambda: lone_reads(reads, here=[0]))
     assert (alone, asked) == ([True, True, False], [])
     onward = [reads[0], ReadRequest(8 * CHUNK_SIZE + size, size)]
-    assert trio.run(lambda: lone_reads(onward, here=0))[0] == [True, False]
+    assert trio.run(lambda: lone_reads(onward, here=[0]))[0] == [True, False]
 
 
 def test_a_second_lone_read_of_a_chunk_has_it_fetched_whole() -> None:
     reads = [ReadRequest(8 * CHUNK_SIZE, 5000), ReadRequest(5 * CHUNK_SIZE, 5000)]
     fine_ones = CHUNK_SIZE // FINE_SIZE
-    assert trio.run(lambda: lone_reads(reads, here=5 * fine_ones + 7)) == ([True, True], [5])
+    assert trio.run(lambda: lone_reads(reads, here=[5 * fine_ones + 7])) == ([True, True], [5])
+
+
+@pytest.mark.parametrize("is_enough", [False, True])
+def test_many_lone_reads_of_a_region_have_it_fetched_whole(is_enough: bool) -> None:
+    count = int(LONE_READS_A_CHUNK * CHUNKS) + is_enough
+    reads = [ReadRequest((9 - 2 * number) * CHUNK_SIZE, 5000) for number in range(5)]
+    _, asked = trio.run(lambda: lone_reads(reads, here=range(count)))
+    assert sorted(asked) == (list(range(CHUNKS)) if is_enough else [])
