@@ -79,7 +79,7 @@ class CacheService:
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._committer.run)
             cache = ChunkCache(self._committer, self._gate, tasks, self._metrics)
-            prefetch = PrefetchQueue(cache, self._metrics)
+            prefetch = PrefetchQueue(cache, self._plans.is_announced, self._metrics)
             tasks.start_soon(prefetch.run)
             filler = self._plan_filler(cache)
             tasks.start_soon(filler.run)

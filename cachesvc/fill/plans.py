@@ -73,6 +73,10 @@ class Plans:
                 soonest = found if soonest is None else min(soonest, found)
         return soonest
 
+    def is_announced(self, chunk: ChunkId) -> bool:
+        """Say whether somebody announced to read a chunk and has not read it yet."""
+        return self.next_use(chunk) is not None
+
     def ready_at(self) -> float | None:
         """Return from when on there is something to take; None when that is not known."""
         times = [time for plan in self._plans if (time := self._ready_at(plan)) is not None]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 
 import anyio
 
+from cachesvc.chunk import ChunkId
 from cachesvc.errors import HeadraceError
 from cachesvc.fill.cache import ChunkCache, Wanted
 from cachesvc.fill.gate import Urgency
@@ -24,15 +26,19 @@ _MAX_CHUNKS = 4096
 class PrefetchQueue:
     """Fills what is added, oldest first, a few requests at a time.
 
-    Workers of one mount ask for the same chunks: what is on its way by then takes no place.
+    Workers of one mount ask for the same chunks: what is on its way by then takes no place. Nor
+    does what somebody announced to read, which comes when it is due.
 
     What does not fit in the queue is dropped: its reader will ask for it. Failures are dropped too,
     since the reader's own request will meet them.
     """
 
-    def __init__(self, cache: ChunkCache, metrics: Metrics) -> None:
-        """Fill through *cache*."""
+    def __init__(
+        self, cache: ChunkCache, is_announced: Callable[[ChunkId], bool], metrics: Metrics
+    ) -> None:
+        """Fill through *cache* what is not announced."""
         self._cache = cache
+        self._is_announced = is_announced
         self._metrics = metrics
         self._queue: deque[Wanted] = deque()
         self._chunk_count = 0
@@ -73,9 +79,13 @@ class PrefetchQueue:
                 log.exception("prefetch of %s failed", wanted.ref.key)
 
     def _lacking(self, wanted: Wanted) -> list[int]:
-        """Return which chunks are neither here nor on their way."""
-        ref = wanted.ref
-        return [index for index in wanted.indices if self._cache.lacks(ref.chunk_id(index))]
+        """Return which chunks are neither here nor on their way, now or later."""
+        chunks = {index: wanted.ref.chunk_id(index) for index in wanted.indices}
+        return [
+            index
+            for index, chunk in chunks.items()
+            if self._cache.lacks(chunk) and not self._is_announced(chunk)
+        ]
 
 
 async def _ignore(index: int, data: object) -> None:

@@ -47,7 +47,9 @@ def test_a_mount_that_lives_on_elsewhere_leaves_the_next_ones_record_alone(
 def test_umount_says_who_still_shows_the_mount_and_waits_for_nobody(
     node: Node, source: Path
 ) -> None:
-    """The mount is gone from here; its processes end when the copy does."""
+    """`umount` does not wait for copies of the mount in other mount namespaces: it names a process
+    that has one, and for that the mount is served on.
+    """
     (source / "file").write_bytes(b"content")
     node.snapshot(source)
     mountpoint = node.mount(source)

@@ -23,7 +23,7 @@ from cachesvc.objectstore.origin import parse_origin
 from tests.node import HEADRACE, Node, wait_until
 
 CONTENT = {
-    f"{directory}/{number:02}.{kind}": random.Random(number).randbytes(3000 + number)
+    f"{directory}/{number:03}.{kind}": random.Random(number).randbytes(3000 + number)
     for directory in ("train/cats", "train/dogs", "test")
     for number in range(20)
     for kind in ("jpg", "txt")
@@ -125,7 +125,7 @@ def test_a_list_of_names_is_fetched(
 def test_a_cache_that_is_too_small_says_so(node: Node, source: Path) -> None:
     """It ends when the cache is full, and what is there is what comes first."""
     for number in range(40):
-        (source / f"{number:02}").write_bytes(os.urandom(1 << 20))
+        (source / f"{number:03}").write_bytes(os.urandom(1 << 20))
     node.snapshot(source)
     mount = node.mount(source, "--cache-size", "24M")
     said = prefetched(node, mount)
@@ -134,7 +134,7 @@ def test_a_cache_that_is_too_small_says_so(node: Node, source: Path) -> None:
     assert "the cache is full" in node.run("prefetch", mount).stdout
     with cut_off(source):
         for number in range(12):
-            assert len((mount / f"{number:02}").read_bytes()) == 1 << 20
+            assert len((mount / f"{number:03}").read_bytes()) == 1 << 20
 
 
 def test_an_interrupt_stops_it(node: Node, dataset: Path) -> None:
@@ -187,21 +187,21 @@ def test_a_directory_that_is_no_mount_is_refused(node: Node, tmp_path: Path) -> 
     assert "nothing of headrace's is mounted" in done.stderr
 
 
-COUNT = 40
-SIZE = 1 << 20
+COUNT = 160
+SIZE = 256 << 10
 
 
 def test_a_shuffled_epoch_that_was_announced(node: Node, source: Path) -> None:
     """Files read once an epoch in an order that the cache was told, by any process: of the epoch
     after, a cache of half the dataset has what is needed first, and the bytes are right.
     """
-    content = {f"{number:02}": random.Random(number).randbytes(SIZE) for number in range(COUNT)}
+    content = {f"{number:03}": random.Random(number).randbytes(SIZE) for number in range(COUNT)}
     for name, data in content.items():
         (source / name).write_bytes(data)
     node.snapshot(source)
-    mount = node.mount(source, "--cache-size", f"{COUNT // 2 + 4}M")
+    mount = node.mount(source, "--cache-size", f"{(COUNT * SIZE * 11 // 20) >> 20}M")
     rng = random.Random(5)
-    epochs = [rng.sample(sorted(content), COUNT) for _ in range(3)]
+    epochs = [rng.sample(sorted(content), COUNT) for _ in range(6)]
 
     async def wants(client: CacheClient, names: list[str]) -> list[Want]:
         store = LocalStore(parse_origin(str(source)))
@@ -226,7 +226,10 @@ def test_a_shuffled_epoch_that_was_announced(node: Node, source: Path) -> None:
 
     fetched = trio.run(play)
     assert fetched[0] >= COUNT
-    assert fetched[1] <= COUNT * 5 // 8  # S3-FIFO: 28 of 40
+    # About 100 of 160. Without the announcement more than 160: files of one directory seem to be
+    # read in order now and then, and what is fetched ahead by mistake drives out what is needed.
+    later = fetched[1:]
+    assert sum(later) <= len(later) * COUNT * 3 // 4
 
 
 def read_uncached(path: Path) -> bytes:

@@ -43,6 +43,13 @@ class Versioned:
         """Read the whole mount."""
         return {str(path.relative_to(self.mount)): path.read_text() for path in walk(self.mount)}
 
+    def shows(self, content: Mapping[str, str]) -> bool:
+        """Say whether the mount shows just that; not while names vanish that were listed."""
+        try:
+            return self.content() == content
+        except FileNotFoundError:
+            return False
+
 
 def walk(directory: Path) -> Iterator[Path]:
     """Yield all files below *directory*."""
