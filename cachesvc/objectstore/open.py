@@ -5,6 +5,7 @@ from __future__ import annotations
 from cachesvc.objectstore.local import LocalStore
 from cachesvc.objectstore.origin import Origin
 from cachesvc.objectstore.protocol import ObjectStore
+from cachesvc.objectstore.s3_address import S3Address, is_reached_directly
 
 # Engines are imported when they are needed: s3fs takes 0.4 s, and a local mount needs none of them.
 # ruff: noqa: PLC0415
@@ -25,10 +26,14 @@ def open_store(origin: Origin) -> ObjectStore:
             from cachesvc.objectstore.s3fs_engine import S3fsStore
 
             return S3fsStore(origin)
-        case "s3":
+        case "s3" if origin.engine == "obstore" or not is_reached_directly(S3Address.of(origin)):
             from cachesvc.objectstore.obstore_engine import ObstoreStore
 
             return ObstoreStore(origin)
+        case "s3":
+            from cachesvc.objectstore.direct_engine import DirectStore
+
+            return DirectStore(origin)
         case _:
             from cachesvc.objectstore.fsspec_engine import FsspecStore
 

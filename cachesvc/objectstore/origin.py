@@ -15,7 +15,8 @@ from cachesvc.objectstore.aws import resolve_s3_options
 from cachesvc.objectstore.keys import checked_key
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
-ENGINES = ("auto", "fsspec", "obstore")
+ENGINES = ("auto", "direct", "fsspec", "obstore")
+S3_ENGINES = frozenset({"direct", "obstore"})
 S3_OPTIONS = frozenset(
     {"endpoint_url", "region", "key", "secret", "token", "anon", "addressing_style"}
 )
@@ -166,11 +167,11 @@ def _check_engine(protocol: str, options: Mapping[str, str]) -> None:
     if engine not in ENGINES:
         message = f"storage option engine: {engine!r} is none of {', '.join(ENGINES)}"
         raise UsageError(message)
-    if engine == "obstore" and protocol != "s3":
-        message = f"storage option engine: obstore serves s3:// only, not {protocol}://"
+    if engine in S3_ENGINES and protocol != "s3":
+        message = f"storage option engine: {engine} serves s3:// only, not {protocol}://"
         raise UsageError(message)
     foreign = sorted(set(options) - S3_OPTIONS - {"engine", "profile"})
-    if engine == "obstore" and foreign:
+    if engine in S3_ENGINES and foreign:
         message = f"storage option {foreign[0]}: only the engine fsspec knows it"
         raise UsageError(message)
 

@@ -1,9 +1,10 @@
-"""Where an S3 origin's objects lie: bucket, prefix, URLs. Pure."""
+"""Where an S3 origin's objects lie: bucket, prefix, URLs, proxies."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from cachesvc.errors import ObjectMissingError
 from cachesvc.objectstore.keys import checked_key
@@ -44,6 +45,14 @@ class S3Address:
     def place(self, key: str) -> str:
         """Return what error messages call an object."""
         return f"{self.root}/{key}"
+
+
+def is_reached_directly(address: S3Address) -> bool:
+    """Tell whether the environment names no proxy for a bucket."""
+    url = urlsplit(address.bucket_url)
+    proxies = getproxies()
+    is_proxied = url.scheme in proxies or "all" in proxies
+    return not is_proxied or bool(proxy_bypass(url.hostname or ""))
 
 
 def unquoted(etag: str) -> str:

@@ -17,7 +17,7 @@ from tests.seaweed import SeaweedServer
 Scenario = Callable[[ObjectStore], Awaitable[None]]
 Play = Callable[[Scenario], None]
 
-S3_ENGINES = ("obstore", "fsspec")
+S3_ENGINES = ("direct", "obstore", "fsspec")
 
 
 def play_on(make: Callable[[], ObjectStore]) -> Play:

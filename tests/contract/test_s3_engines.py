@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,7 +12,13 @@ import anyio
 import pytest
 from botocore.exceptions import ClientError
 
-from cachesvc.errors import AccessDeniedError, ObjectMissingError, StoreUnavailableError
+from cachesvc.errors import (
+    AccessDeniedError,
+    ObjectChangedError,
+    ObjectMissingError,
+    StoreUnavailableError,
+)
+from cachesvc.objectstore.direct_engine import DirectStore
 from cachesvc.objectstore.obstore_engine import ObstoreStore, is_sayable
 from cachesvc.objectstore.open import open_store
 from cachesvc.objectstore.origin import parse_origin
@@ -70,15 +77,20 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_the_engine_follows_the_options(s3_server: SeaweedServer, s3_url: str) -> None:
+def test_the_engine_follows_the_options_and_the_proxies(
+    s3_server: SeaweedServer, s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kinds: list[type] = []
 
     async def note(store: ObjectStore) -> None:
         kinds.append(type(store))
 
-    for options in ({}, {"engine": "fsspec"}, {"requester_pays": "true"}):
+    for options in ({}, {"engine": "obstore"}, {"engine": "fsspec"}, {"requester_pays": "true"}):
         play(s3_server, s3_url, options, note)
-    assert kinds == [ObstoreStore, S3fsStore, S3fsStore]
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    play(s3_server, s3_url, {}, note)
+    assert kinds == [DirectStore, ObstoreStore, S3fsStore, S3fsStore, ObstoreStore]
 
 
 def test_wrong_credentials_are_denied_and_not_shown(
@@ -274,3 +286,31 @@ def test_virtual_addressing_puts_the_bucket_into_the_host(engine: str) -> None:
             await store.aclose()
 
     anyio.run(scenario, backend="asyncio")
+
+
+def test_ranges_in_turn_share_a_connection_until_it_ends(
+    s3_server: SeaweedServer, s3_url: str
+) -> None:
+    async def scenario(store: ObjectStore) -> None:
+        assert isinstance(store, DirectStore)
+        await store.put("data", b"0123456789")
+        for _ in range(3):
+            assert await store.get_range("data", 2, 5, None) == b"234"
+        ((_, connection),) = store._idle
+        connection._socket.shutdown(socket.SHUT_RDWR)
+        assert await store.get_range("data", 2, 5, None) == b"234"
+        ((_, another),) = store._idle
+        assert another is not connection
+
+    play(s3_server, s3_url, {"engine": "direct"}, scenario)
+
+
+def test_a_version_that_no_header_can_hold_is_no_version_of_anything(
+    s3_server: SeaweedServer, s3_url: str
+) -> None:
+    async def scenario(store: ObjectStore) -> None:
+        await store.put("data", b"0123")
+        with pytest.raises(ObjectChangedError):
+            await store.get_range("data", 0, 3, "no\r\nx-forged: 1")
+
+    play(s3_server, s3_url, {"engine": "direct"}, scenario)

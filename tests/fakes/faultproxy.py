@@ -107,6 +107,13 @@ class ShortRange:
     keep: int
 
 
+@dataclass(frozen=True, slots=True)
+class Chunked:
+    """Send the body in chunks of this many bytes, and do not say how many there are in all."""
+
+    size: int
+
+
 Fault = (
     Status
     | HangBeforeHeaders
@@ -119,6 +126,7 @@ Fault = (
     | SetHeader
     | IgnoreRange
     | ShortRange
+    | Chunked
 )
 
 
@@ -269,6 +277,8 @@ async def _deliver(stream: anyio.abc.SocketStream, answer: Message, fault: Fault
             await stream.send(_whole(answer, whole).encode())
         case ShortRange(keep):
             await stream.send(_shortened(answer, keep).encode())
+        case Chunked(size):
+            await stream.send(_chunked(answer, size).encode())
         case _:
             await stream.send(answer.encode())
 
@@ -295,6 +305,13 @@ def _shortened(answer: Message, keep: int) -> Message:
     start = int(sent[1])
     changed = answer.with_header("Content-Range", f"bytes {start}-{start + keep - 1}/{sent[3]}")
     return replace(changed.with_header("Content-Length", str(keep)), body=answer.body[:keep])
+
+
+def _chunked(answer: Message, size: int) -> Message:
+    pieces = [answer.body[at : at + size] for at in range(0, len(answer.body), size)]
+    body = b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in [*pieces, b""])
+    changed = answer.without("Content-Length").with_header("Transfer-Encoding", "chunked")
+    return replace(changed, body=body)
 
 
 async def _reset(stream: anyio.abc.SocketStream) -> None:

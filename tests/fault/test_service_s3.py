@@ -22,6 +22,7 @@ from cachesvc.errors import (
 )
 from cachesvc.objectstore.open import open_store
 from cachesvc.objectstore.origin import Origin, parse_origin
+from tests.contract.conftest import S3_ENGINES
 from tests.fakes.faultproxy import FaultProxy, Status
 from tests.fakes.service_process import ServiceZygote, service_zygote
 from tests.seaweed import SeaweedServer
@@ -117,7 +118,7 @@ def stored(zygote: ServiceZygote, origin: Origin) -> Stored:
     return Stored(zygote, anyio.run(put, origin, DATA, backend="asyncio"))
 
 
-@pytest.mark.parametrize("engine", ["obstore", "fsspec"])
+@pytest.mark.parametrize("engine", S3_ENGINES)
 def test_an_object_in_s3_is_read_with_the_mounts_credentials(
     zygote: ServiceZygote, s3_server: SeaweedServer, s3_url: str, engine: str
 ) -> None:
