@@ -23,7 +23,7 @@ from cachesvc.objectstore.origin import parse_origin
 from tests.node import HEADRACE, Node, wait_until
 
 CONTENT = {
-    f"{directory}/{number:03}.{kind}": random.Random(number).randbytes(3000 + number)
+    f"{directory}/{number:02}.{kind}": random.Random(number).randbytes(3000 + number)
     for directory in ("train/cats", "train/dogs", "test")
     for number in range(20)
     for kind in ("jpg", "txt")
@@ -125,7 +125,7 @@ def test_a_list_of_names_is_fetched(
 def test_a_cache_that_is_too_small_says_so(node: Node, source: Path) -> None:
     """It ends when the cache is full, and what is there is what comes first."""
     for number in range(40):
-        (source / f"{number:03}").write_bytes(os.urandom(1 << 20))
+        (source / f"{number:02}").write_bytes(os.urandom(1 << 20))
     node.snapshot(source)
     mount = node.mount(source, "--cache-size", "24M")
     said = prefetched(node, mount)
@@ -134,7 +134,7 @@ def test_a_cache_that_is_too_small_says_so(node: Node, source: Path) -> None:
     assert "the cache is full" in node.run("prefetch", mount).stdout
     with cut_off(source):
         for number in range(12):
-            assert len((mount / f"{number:03}").read_bytes()) == 1 << 20
+            assert len((mount / f"{number:02}").read_bytes()) == 1 << 20
 
 
 def test_an_interrupt_stops_it(node: Node, dataset: Path) -> None:
