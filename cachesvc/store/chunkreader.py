@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
 from types import TracebackType
 
 from cachesvc.chunk import ChunkId, Span
@@ -23,7 +22,7 @@ from cachesvc.store.lmdbenv import (
     viewing,
 )
 from cachesvc.store.maps import Maps, identities, release, shared_maps
-from cachesvc.store.slab import LARGE, SlabClass, class_of, slab_pieces
+from cachesvc.store.slab import SlabClass, class_of, slab_pieces
 
 MAX_COUNTED = 1024
 """Records that `readable_chunks` looks at in one transaction: one that stays open pins pages."""
@@ -126,11 +125,7 @@ class Hits:
         The index is read before the slabs: a chunk that was deleted as corrupt and written anew in
         between is then right or missing. The other way round its old bytes would seem trusted.
         """
-        if not self._trusts_all():
-            return False
-        if self._maps.cold_pages.is_alert:
-            self._ask_for_cold_pages()
-        return self._collects_all()
+        return self._trusts_all() and self._collects_all()
 
     def _trusts_all(self) -> bool:
         txn = begin_viewing(self._maps.index)
@@ -146,14 +141,7 @@ class Hits:
                 return False
         return True
 
-    def _ask_for_cold_pages(self) -> None:
-        spans = (span for span in self._spans if class_of(span.chunk_length) is LARGE)
-        keys = [key for span in spans for key, _, _ in slab_pieces(span)]
-        if keys:
-            self._maps.cold_pages.ask(self._maps.slabs[LARGE], keys)
-
     def _collects_all(self) -> bool:
-        began = perf_counter()
         open_classes: dict[SlabClass, ViewTransaction] = {}
         for span in self._spans:
             slabs = class_of(span.chunk_length)
@@ -166,8 +154,6 @@ class Hits:
                 if slab is None:
                     return False
                 self._views.append(slab[start:stop])
-        if LARGE in open_classes:
-            self._maps.cold_pages.note(perf_counter() - began, len(self._views))
         return True
 
     def _end(self) -> None:

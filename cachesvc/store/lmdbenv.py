@@ -9,11 +9,8 @@ CorruptedError). Only one process may open an environment for writing, and no pr
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import mmap
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +23,6 @@ from cachesvc.errors import CacheDamagedError, CacheFullError, CacheUnusableErro
 Environment: TypeAlias = lmdb.Environment
 Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 ViewTransaction: TypeAlias = "lmdb.Transaction[memoryview]"
-Cursor: TypeAlias = "lmdb.Cursor[memoryview]"
 
 LmdbError = lmdb.Error
 MapResizedError = lmdb.MapResizedError
@@ -35,8 +31,6 @@ MapResizedError = lmdb.MapResizedError
 ENGINE = 0
 MAX_READERS = 4096
 """Reader slots: one a process, and one more a thread that reads at the same time."""
-
-_PAGE_NUMBER_SIZE = 8
 
 _DAMAGE = (
     lmdb.CorruptedError,
@@ -66,11 +60,8 @@ def open_writer(path: Path, map_size: int, *, readahead: bool) -> Environment:
         return env
 
 
-def open_reader(path: Path, *, readahead: bool) -> Environment:
-    """Open the environment at *path* read-only, in a process other than the writer's.
-
-    Without *readahead* a page fault reads one page, which is 50 MB/s where nobody asks for more.
-    """
+def open_reader(path: Path) -> Environment:
+    """Open the environment at *path* read-only, in a process other than the writer's."""
     _require_locks(path)
     with translated_errors(path):
         return lmdb.open(
@@ -78,7 +69,7 @@ def open_reader(path: Path, *, readahead: bool) -> Environment:
             map_size=0,  # as large as the writer's
             readonly=True,
             create=False,
-            readahead=readahead,
+            readahead=True,  # False means MADV_RANDOM: 50 MB/s from cold pages
             max_spare_txns=1,
             lib_version=ENGINE,
         )
@@ -117,48 +108,6 @@ def begin_viewing(env: Environment) -> ViewTransaction:
     except lmdb.ReadersFullError:
         env.reader_check()  # frees the slots of readers that died
         return env.begin(buffers=True)
-
-
-def value_offset(cursor: Cursor) -> int:
-    """Return where in its file the value under *cursor* begins, which must be larger than a page.
-
-    LMDB keeps such a value on pages of its own and their number right behind the key. To ask for
-    the value itself would touch every page of it.
-    """
-    key = cursor.key()
-    number = ctypes.string_at(_address_of(key) + len(key), _PAGE_NUMBER_SIZE)
-    return int.from_bytes(number, sys.byteorder) * mmap.PAGESIZE
-
-
-def _address_of(view: memoryview) -> int:
-    """Return where the bytes of a view are, which may be read-only: `ctypes` refuses those."""
-    buffer = _Buffer()
-    reference = ctypes.byref(buffer)
-    _get_buffer(view, reference, 0)
-    address: int = buffer.address
-    _release_buffer(reference)
-    return address
-
-
-class _Buffer(ctypes.Structure):
-    """Python's `Py_buffer`, part of its stable interface since 3.11."""
-
-    _fields_ = (
-        ("address", ctypes.c_void_p),
-        ("owner", ctypes.c_void_p),
-        ("size", ctypes.c_ssize_t),
-        ("item_size", ctypes.c_ssize_t),
-        ("is_readonly", ctypes.c_int),
-        ("dimension_count", ctypes.c_int),
-        ("others", ctypes.c_void_p * 5),
-    )
-
-
-_get_buffer = ctypes.pythonapi.PyObject_GetBuffer
-_get_buffer.argtypes = (ctypes.py_object, ctypes.POINTER(_Buffer), ctypes.c_int)
-_release_buffer = ctypes.pythonapi.PyBuffer_Release
-_release_buffer.argtypes = (ctypes.POINTER(_Buffer),)
-_release_buffer.restype = None
 
 
 @contextmanager

@@ -13,11 +13,10 @@ from pathlib import Path
 from threading import Condition, Lock
 
 from cachesvc.errors import CacheDamagedError, CacheUnusableError
-from cachesvc.store.coldpages import ColdPages
 from cachesvc.store.index import Meta, read_meta
 from cachesvc.store.layout import GENERATION_KEY, data_file, index_path, pid_namespace, slabs_path
 from cachesvc.store.lmdbenv import Environment, open_reader, translated_errors, viewing
-from cachesvc.store.slab import CLASSES, LARGE, SlabClass
+from cachesvc.store.slab import CLASSES, SlabClass
 
 FORK_SECONDS = 1.0
 """How long a fork waits for blocks that read. After that its child has to do without the map."""
@@ -32,7 +31,6 @@ class Maps:
         """Open what the service keeps in *directory*."""
         self.index: Environment
         self.slabs: dict[SlabClass, Environment]
-        self.cold_pages: ColdPages
         self.generation: bytes
         self.files: Files
         self.reader_count = 0
@@ -104,17 +102,14 @@ class Maps:
 
     def _open(self) -> None:
         with translated_errors(self._directory), ExitStack() as undo:
-            index = _opened(index_path(self._directory), undo, readahead=True)
+            index = _opened(index_path(self._directory), undo)
             generation = _usable_meta(index).generation
             files = identities(self._directory)
-            slabs = {c: _opened_slabs(self._directory, c, undo) for c in CLASSES}
-            cold_pages = ColdPages(data_file(slabs_path(self._directory, LARGE)))
-            undo.callback(cold_pages.close)
+            slabs = {c: _opened(slabs_path(self._directory, c), undo) for c in CLASSES}
             for env in slabs.values():
                 _require_generation(env, generation)
             undo.pop_all()
         self.index, self.slabs, self.generation, self.files = index, slabs, generation, files
-        self.cold_pages = cold_pages
 
     def _settle(self) -> None:
         """Do what leaves views dangling, if nobody holds one."""
@@ -128,7 +123,6 @@ class Maps:
         self._map_grew = False
 
     def _close_all(self) -> None:
-        self.cold_pages.close()
         for env in self._all():
             env.close()
 
@@ -143,13 +137,8 @@ def identities(directory: Path) -> Files:
     return tuple((status.st_dev, status.st_ino) for status in found)
 
 
-def _opened_slabs(directory: Path, slabs: SlabClass, undo: ExitStack) -> Environment:
-    """Open one class; large slabs are asked for by `ColdPages`."""
-    return _opened(slabs_path(directory, slabs), undo, readahead=slabs is not LARGE)
-
-
-def _opened(path: Path, undo: ExitStack, *, readahead: bool) -> Environment:
-    env = open_reader(path, readahead=readahead)
+def _opened(path: Path, undo: ExitStack) -> Environment:
+    env = open_reader(path)
     undo.callback(env.close)
     return env
 
