@@ -28,9 +28,10 @@ _POLL_SECONDS = 0.02
 _PEER = struct.Struct("3i")
 
 # glibc otherwise maps the memory of each range anew, and the kernel clears it page by page.
-# Fetching 200 MiB took 57,000 page faults and 720 ms of CPU at a threshold of 4 MiB; 23,000 and
-# 440 at 32, the largest there is. Two arenas, as it would make 8 for each core, each with memory of
-# its own. 100 to 130 MiB are private then, instead of 50, until `heap` gives back what is free.
+# Fetching 144 MiB took 41,700 page faults and 2.57 ms of CPU a MB at a threshold of 4 MiB; 21,100
+# and 2.34 at 32, the largest there is (all servers, medians of 10 by turns). Two arenas: it would
+# make 8 for each core, each with memory of its own. 100 to 130 MiB are private then, instead of 50,
+# until `heap` gives back what is free.
 _MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * MIB),
     "MALLOC_TRIM_THRESHOLD_": str(128 * MIB),

@@ -123,12 +123,9 @@ class Node:
         """End all as a tidy user would, and return what is there that should not be."""
         for row in self.mounts():
             self.run("umount", row["mountpoint"])
-        service = service_pid(self.cache)
-        if service is not None:
-            os.kill(service, signal.SIGTERM)
-            wait_for_end(service, 10)
         deadline = time.monotonic() + END_SECONDS
         while self._pids() and time.monotonic() < deadline:
+            self._end_service()
             time.sleep(0.02)
         return [
             *(f"mount at {path}" for path in self.mountpoints()),
@@ -136,6 +133,17 @@ class Node:
             *(f"file {path}" for path in self.scratch.rglob("*")),
             *(f"state {path}" for path in (self.directory / "run").glob("mounts/*")),
         ]
+
+    def _end_service(self) -> None:
+        """End the cache service that answers, if one does.
+
+        A worker that missed it may have started another just before it ended itself, which answers
+        only some time later.
+        """
+        service = service_pid(self.cache)
+        if service is not None:
+            os.kill(service, signal.SIGTERM)
+            wait_for_end(service, 10)
 
     def pids_of(self, module: str) -> list[int]:
         """Return the processes of this node whose command line names *module*."""
@@ -210,4 +218,4 @@ def new_node(environment: Mapping[str, str] | None = None) -> Iterator[Node]:
         left = node.leave()
     finally:
         node.close()
-    assert left == []
+    assert not left, "left behind:\n" + "\n".join(left)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -48,10 +48,6 @@ class FetchGate:
     def size(self) -> int:
         """Bytes that are on their way or not stored yet."""
         return self._size
-
-    def passing(self, size: int, urgency: Urgency) -> AbstractAsyncContextManager[Pass]:
-        """Hold a new pass for *size* bytes; waits for it."""
-        return self.holding(Pass(size, urgency))
 
     @asynccontextmanager
     async def holding(self, held: Pass) -> AsyncIterator[Pass]:

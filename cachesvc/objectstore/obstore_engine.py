@@ -19,7 +19,14 @@ from cachesvc.objectstore.native_threads import let_native_threads_leave
 from cachesvc.objectstore.origin import Origin
 from cachesvc.objectstore.protocol import Body, Condition, IfAbsent, ObjectInfo
 from cachesvc.objectstore.s3_address import S3Address, quoted, unquoted
-from cachesvc.objectstore.s3_errors import RangeAnswer, Refusal, check_range, refused, unanswered
+from cachesvc.objectstore.s3_errors import (
+    RangeAnswer,
+    Refusal,
+    check_range,
+    code_in,
+    refused,
+    unanswered,
+)
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult, ObjectMeta, PutMode
@@ -33,7 +40,6 @@ PARTS_IN_FLIGHT = 4
 READ_TIMEOUT = timedelta(seconds=30)
 CONNECT_TIMEOUT = timedelta(seconds=10)
 STATUS_PATTERN = re.compile(r"status code: (\d{3})")
-CODE_PATTERN = re.compile(r"<Code>(\w+)</Code>")
 WRONG_REGION = "redirect without LOCATION"
 """How obstore reports the 301 of a bucket that lies in another region."""
 OBSTORE_ERRORS = (BaseError, OSError, ValueError)
@@ -176,13 +182,13 @@ class ObstoreStore:
     def _error(self, key: str, exc: Exception, *, writing: bool = False) -> StoreError:
         """Translate an error. Its text is dropped: it may quote the request's signed headers."""
         text = str(exc)
-        status, code = STATUS_PATTERN.search(text), CODE_PATTERN.search(text)
+        status = STATUS_PATTERN.search(text)
         place = self._address.place(key)
         if WRONG_REGION in text:
             return refused(place, Refusal(301, "PermanentRedirect"))
         if status is None:
             return unanswered(place, _reason(text))
-        return refused(place, Refusal(int(status[1]), code[1] if code else ""), writing=writing)
+        return refused(place, Refusal(int(status[1]), code_in(text)), writing=writing)
 
 
 def _client(address: S3Address, origin: Origin) -> S3Store:

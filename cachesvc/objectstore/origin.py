@@ -16,7 +16,8 @@ from cachesvc.objectstore.keys import checked_key
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 ENGINES = ("auto", "direct", "fsspec", "obstore")
-S3_ENGINES = frozenset({"direct", "obstore"})
+ONLY_S3 = frozenset({"direct", "obstore"})
+"""Engines that serve nothing else."""
 S3_OPTIONS = frozenset(
     {"endpoint_url", "region", "key", "secret", "token", "anon", "addressing_style"}
 )
@@ -131,7 +132,8 @@ def parse_origin(
     url = f"{protocol}://{address.rstrip('/')}"
     if protocol != "s3":
         return Origin(url, dict(storage_options))
-    return Origin(url, _s3_options(address.partition("/")[0], storage_options, environ))
+    bucket = address.partition("/")[0]
+    return Origin(url, resolve_s3_options(bucket, storage_options, environ))
 
 
 def child_origin(origin: Origin, relative: str) -> Origin:
@@ -167,11 +169,11 @@ def _check_engine(protocol: str, options: Mapping[str, str]) -> None:
     if engine not in ENGINES:
         message = f"storage option engine: {engine!r} is none of {', '.join(ENGINES)}"
         raise UsageError(message)
-    if engine in S3_ENGINES and protocol != "s3":
+    if engine in ONLY_S3 and protocol != "s3":
         message = f"storage option engine: {engine} serves s3:// only, not {protocol}://"
         raise UsageError(message)
     foreign = sorted(set(options) - S3_OPTIONS - {"engine", "profile"})
-    if engine in S3_ENGINES and foreign:
+    if engine in ONLY_S3 and foreign:
         message = f"storage option {foreign[0]}: only the engine fsspec knows it"
         raise UsageError(message)
 
@@ -187,12 +189,6 @@ def _check_address(protocol: str, address: str) -> None:
         raise UsageError(message)
     if rest.strip("/"):
         checked_key(rest.strip("/"), f"{protocol}://{host}")
-
-
-def _s3_options(
-    bucket: str, options: Mapping[str, str], environ: Mapping[str, str]
-) -> dict[str, str]:
-    return resolve_s3_options(bucket, options, environ)
 
 
 def _fingerprint(options: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from cachesvc.errors import (
@@ -21,6 +22,7 @@ TRANSIENT_CODES = frozenset(
 WRONG_REGION_CODES = frozenset(
     {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocation"}
 )
+_CODE = re.compile(r"<Code>(\w+)</Code>")
 TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
 
 
@@ -34,6 +36,12 @@ class Refusal:
     def __str__(self) -> str:
         """Return what a person reads: "503 SlowDown"."""
         return f"{self.status} {self.code}".rstrip()
+
+
+def code_in(text: str) -> str:
+    """Return S3's own code for an error, "" where its text has none."""
+    found = _CODE.search(text)
+    return found[1] if found else ""
 
 
 def refused(place: str, refusal: Refusal, *, writing: bool = False) -> StoreError:

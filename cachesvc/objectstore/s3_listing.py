@@ -6,7 +6,6 @@ up at the first key with a control character or with "//", and drops the last sl
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import partial
@@ -26,12 +25,11 @@ from cachesvc.objectstore.origin import Origin
 from cachesvc.objectstore.paging import Page, PagedListing
 from cachesvc.objectstore.protocol import ObjectInfo
 from cachesvc.objectstore.s3_address import S3Address, unquoted
-from cachesvc.objectstore.s3_errors import Refusal, refused, unanswered
+from cachesvc.objectstore.s3_errors import Refusal, code_in, refused, unanswered
 
 MAX_PAGE_SIZE = 32 << 20
 """Bytes of one answer: 1000 keys of 1024 bytes, each byte URL-encoded, are 3 MiB."""
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)
-CODE_PATTERN = re.compile(rb"<Code>(\w+)</Code>")
 
 
 class S3Listing:
@@ -94,8 +92,8 @@ class S3Listing:
         return dict(request.headers.items())
 
     def _refused(self, status: int, body: bytes) -> StoreError:
-        code = CODE_PATTERN.search(body)
-        return refused(self._address.root, Refusal(status, code[1].decode() if code else ""))
+        code = code_in(body.decode(errors="replace"))
+        return refused(self._address.root, Refusal(status, code))
 
 
 def _signer(options: Mapping[str, str]) -> S3SigV4Auth | None:

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from cachesvc.objectstore.open import open_store
-from cachesvc.objectstore.origin import Origin, parse_origin
+from cachesvc.objectstore.origin import ENGINES, Origin, parse_origin
 from cachesvc.objectstore.protocol import ObjectStore
 from tests.fakes.memory_store import MemoryStore
 from tests.seaweed import SeaweedServer
@@ -17,7 +17,7 @@ from tests.seaweed import SeaweedServer
 Scenario = Callable[[ObjectStore], Awaitable[None]]
 Play = Callable[[Scenario], None]
 
-S3_ENGINES = ("direct", "obstore", "fsspec")
+S3_ENGINES = [engine for engine in ENGINES if engine != "auto"]
 
 
 def play_on(make: Callable[[], ObjectStore]) -> Play:

@@ -47,6 +47,6 @@ def state_at(target: Path, live: MountInfo | None) -> MountState | None:
 
 def _served_on(target: Path, process: int) -> str:
     return (
-        f"headrace: {target} is unmounted here; it is served on for process {process}, which has "
+        f"{target} is unmounted here; it is served on for process {process}, which has "
         "a copy of it in another mount namespace, until that ends"
     )

@@ -28,7 +28,7 @@ def test_the_bounds_hold_and_everybody_gets_through(
 
     async def fetch(gate: FetchGate, size: int, urgency: Urgency, patient: bool) -> None:
         with anyio.move_on_after(1000 if patient else 1):
-            async with gate.passing(size, urgency):
+            async with gate.holding(Pass(size, urgency)):
                 held.append(size)
                 assert len(held) <= MAX_COUNT
                 assert sum(held) <= MAX_SIZE or len(held) == 1
@@ -44,7 +44,7 @@ def test_the_bounds_hold_and_everybody_gets_through(
                 tasks.start_soon(fetch, gate, size, urgency, patient)
         assert gate.size == 0
         with anyio.fail_after(1):
-            async with gate.passing(MAX_SIZE, Urgency.DEMAND):
+            async with gate.holding(Pass(MAX_SIZE, Urgency.DEMAND)):
                 pass
 
     trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
@@ -54,7 +54,7 @@ def waiter(
     gate: FetchGate, urgency: Urgency, name: str, order: list[str]
 ) -> Callable[[], Coroutine[None, None, None]]:
     async def wait() -> None:
-        async with gate.passing(1, urgency):
+        async with gate.holding(Pass(1, urgency)):
             order.append(name)
 
     return wait
@@ -64,7 +64,7 @@ def test_demand_overtakes_prefetch() -> None:
     async def play() -> None:
         gate = FetchGate(1, MAX_SIZE)
         order: list[str] = []
-        async with anyio.create_task_group() as tasks, gate.passing(1, Urgency.DEMAND):
+        async with anyio.create_task_group() as tasks, gate.holding(Pass(1, Urgency.DEMAND)):
             tasks.start_soon(waiter(gate, Urgency.PREFETCH, "prefetch", order))
             await trio.testing.wait_all_tasks_blocked()
             tasks.start_soon(waiter(gate, Urgency.DEMAND, "demand", order))
@@ -82,12 +82,12 @@ def test_prefetch_leaves_room_for_a_reader() -> None:
                 tasks.start_soon(hold, gate)
             await trio.testing.wait_all_tasks_blocked()
             with anyio.fail_after(1):
-                async with gate.passing(1, Urgency.DEMAND):
+                async with gate.holding(Pass(1, Urgency.DEMAND)):
                     pass
             tasks.cancel_scope.cancel()
 
     async def hold(gate: FetchGate) -> None:
-        async with gate.passing(1, Urgency.PREFETCH):
+        async with gate.holding(Pass(1, Urgency.PREFETCH)):
             await anyio.sleep_forever()
 
     trio.run(play)
@@ -96,10 +96,10 @@ def test_prefetch_leaves_room_for_a_reader() -> None:
 def test_a_range_that_arrived_lets_the_next_one_start() -> None:
     async def play() -> None:
         gate = FetchGate(1, MAX_SIZE)
-        async with gate.passing(1, Urgency.DEMAND) as first:
+        async with gate.holding(Pass(1, Urgency.DEMAND)) as first:
             gate.fetched(first)
             with anyio.fail_after(1):
-                async with gate.passing(1, Urgency.DEMAND):
+                async with gate.holding(Pass(1, Urgency.DEMAND)):
                     assert gate.size == 2
 
     trio.run(play)
@@ -110,7 +110,7 @@ def test_a_range_larger_than_the_bound_passes_alone(urgency: Urgency) -> None:
     async def play() -> None:
         gate = FetchGate(4, MAX_SIZE)
         with anyio.fail_after(1):
-            async with gate.passing(10 * MAX_SIZE, urgency):
+            async with gate.holding(Pass(10 * MAX_SIZE, urgency)):
                 pass
 
     trio.run(play)
@@ -128,7 +128,7 @@ def test_a_reader_hastens_what_was_to_be_fetched_ahead() -> None:
             async with gate.holding(hastened):
                 order.append("hastened")
 
-        async with anyio.create_task_group() as tasks, gate.passing(1, Urgency.PREFETCH):
+        async with anyio.create_task_group() as tasks, gate.holding(Pass(1, Urgency.PREFETCH)):
             tasks.start_soon(waiter(gate, Urgency.PREFETCH, "prefetch", order))
             await trio.testing.wait_all_tasks_blocked()
             tasks.start_soon(wait)
@@ -149,7 +149,7 @@ def test_prefetch_alone_has_all_ranges_but_one_of_32() -> None:
         order: list[str] = []
 
         async def hold(number: int) -> None:
-            async with gate.passing(1, Urgency.PREFETCH):
+            async with gate.holding(Pass(1, Urgency.PREFETCH)):
                 order.append(str(number))
                 await anyio.sleep_forever()
 
