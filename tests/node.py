@@ -166,14 +166,17 @@ class Node:
         return [path for path in mounts if path.is_relative_to(self.directory)]
 
     def _pids(self) -> list[int]:
-        """Return everything that runs with this node's environment, whoever started it."""
-        mark = f"HEADRACE_RUNTIME_DIR={self.directory / 'run'}".encode()
+        """Return everything that runs with this node's environment, or serves its cache."""
         pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-        return [pid for pid in pids if is_alive(pid) and mark in _environment_of(pid)]
+        return [pid for pid in pids if is_alive(pid) and self._owns(pid)]
 
-
-def _environment_of(pid: int) -> list[bytes]:
-    return _proc_words(pid, "environ")
+    def _owns(self, pid: int) -> bool:
+        mark = f"HEADRACE_RUNTIME_DIR={self.directory / 'run'}".encode()
+        if mark in _proc_words(pid, "environ"):
+            return True
+        command = _proc_words(pid, "cmdline")
+        # A reader in process starts it with the environment that it has itself.
+        return b"cachesvc" in command and os.fsencode(self.cache) in command[-2]
 
 
 def _command_of(pid: int) -> str:

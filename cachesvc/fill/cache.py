@@ -19,6 +19,7 @@ from cachesvc.chunk import MIB, ChunkId, ObjectRef, checksum
 from cachesvc.errors import CacheUnusableError, ChunkCorruptError, HeadraceError, StoreError
 from cachesvc.fill.committer import Committer
 from cachesvc.fill.gate import FetchGate, Pass, Urgency
+from cachesvc.fill.parts import fetch_in_parts
 from cachesvc.fill.singleflight import Flight, FlightAbandonedError, SingleFlight
 from cachesvc.metrics import Metrics
 from cachesvc.store.chunkstore import NewChunk
@@ -306,10 +307,11 @@ class ChunkCache:
         """Return the run's bytes, whose number is right, though they may still be wrong."""
         start, stop = run.bounds
         ref = run.wanted.ref
-        data = await run.wanted.source.get_range(ref.key, start, stop, ref.version)
+        get = partial(run.wanted.source.get_range, ref.key, version=ref.version)
+        data = await fetch_in_parts(get, start, stop, run.held.part_count)
         if len(data) != stop - start:
             raise StoreError(f"{ref.key}: {len(data)} bytes came where {stop - start} were due")
-        self._metrics.ranges_fetched += 1
+        self._metrics.ranges_fetched += run.held.part_count
         self._metrics.chunks_fetched += len(run.indices)
         self._metrics.bytes_fetched += len(data)
         return data

@@ -10,6 +10,10 @@ from enum import Enum, auto
 
 import anyio
 
+PART_SIZE = 1 << 20
+"""Bytes that are worth a request of their own: with less of them latency is all that counts."""
+MOST_PARTS = 4
+
 
 class Urgency(Enum):
     """Who waits for a range: a reader, or nobody yet."""
@@ -26,6 +30,8 @@ class Pass:
     urgency: Urgency
     granted: anyio.Event = field(default_factory=anyio.Event)
     fetching: bool = True
+    part_count: int = 1
+    """Requests at once by which its range may be fetched, from when it was granted on."""
 
 
 class FetchGate:
@@ -33,7 +39,7 @@ class FetchGate:
 
     Prefetch leaves one range in 32, and half of the bytes, so that a reader finds room soon: of 32
     small ranges that take 30 ms each, one ends every millisecond. A range larger than the bound
-    passes alone.
+    passes alone. A range that a reader waits for counts as up to four while little else is fetched.
     """
 
     def __init__(self, max_count: int, max_size: int) -> None:
@@ -73,7 +79,7 @@ class FetchGate:
         """Let the next range start: this one has arrived, though its bytes are still here."""
         if held.fetching:
             held.fetching = False
-            self._count -= 1
+            self._count -= held.part_count
             self._grant()
 
     async def _enter(self, held: Pass) -> None:
@@ -94,7 +100,7 @@ class FetchGate:
     def _withdraw(self, held: Pass) -> None:
         """Undo a wait that was cancelled, whether or not the pass had been granted by then."""
         if held.granted.is_set():
-            self._count -= 1
+            self._count -= held.part_count
             self._size -= held.size
             self._grant()
         else:
@@ -110,8 +116,16 @@ class FetchGate:
 
     def _take(self, held: Pass) -> None:
         """Count a pass as given."""
-        self._count += 1
+        held.part_count = self._parts_for(held)
+        self._count += held.part_count
         self._size += held.size
+
+    def _parts_for(self, held: Pass) -> int:
+        """Return by how many requests a range goes: the more the more room there is, if it pays."""
+        if held.urgency is Urgency.PREFETCH:
+            return 1
+        room = self._max_count - self._count
+        return max(1, min(MOST_PARTS, held.size // PART_SIZE, MOST_PARTS * room // self._max_count))
 
     def _grant(self) -> None:
         """Give passes to those who wait, as far as there is room."""

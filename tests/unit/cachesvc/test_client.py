@@ -91,11 +91,11 @@ def test_many_objects_are_filled_at_once(cached: CachedDirectory) -> None:
 def test_many_readers_of_one_chunk_fetch_it_once(cached: CachedDirectory) -> None:
     async def test(client: CacheClient) -> None:
         ref = await cached.write("popular", os.urandom(2 * MIB))
-        before = (await cached.stats())["ranges_fetched"]
+        before = (await cached.stats())["chunks_fetched"]
         async with anyio.create_task_group() as tasks:
             for _ in range(30):
                 tasks.start_soon(client.fill, all_of(ref))
-        assert (await cached.stats())["ranges_fetched"] == before + 1
+        assert (await cached.stats())["chunks_fetched"] == before + 1
 
     play(cached, test)
 

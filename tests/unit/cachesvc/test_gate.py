@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 
 import anyio
 import pytest
@@ -11,7 +12,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachesvc.fill.gate import FetchGate, Pass, Urgency
+from cachesvc.fill.gate import PART_SIZE, FetchGate, Pass, Urgency
 
 MAX_COUNT = 4
 MAX_SIZE = 100
@@ -114,6 +115,57 @@ def test_a_range_larger_than_the_bound_passes_alone(urgency: Urgency) -> None:
                 pass
 
     trio.run(play)
+
+
+def part_counts(urgency: Urgency, size: int, how_many: int) -> list[int]:
+    """Return by how many requests so many ranges go that are fetched at the same time."""
+
+    passes = [Pass(size, urgency) for _ in range(how_many)]
+
+    async def play() -> None:
+        gate = FetchGate(32, 1 << 40)
+        async with AsyncExitStack() as held:
+            for each in passes:
+                await held.enter_async_context(gate.holding(each))
+
+    trio.run(play)
+    return [each.part_count for each in passes]
+
+
+def test_a_range_that_a_reader_waits_for_goes_in_parts_while_there_is_room() -> None:
+    counts = part_counts(Urgency.DEMAND, 4 * PART_SIZE, 20)
+    assert counts == [4, 3, 3, 2, 2, 2, 2, *13 * [1]]
+
+
+@pytest.mark.parametrize(
+    ("urgency", "size"), [(Urgency.PREFETCH, 4 * PART_SIZE), (Urgency.DEMAND, 2 * PART_SIZE - 1)]
+)
+def test_what_nobody_waits_for_or_what_is_small_goes_whole(urgency: Urgency, size: int) -> None:
+    assert part_counts(urgency, size, 3) == [1, 1, 1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.sampled_from(Urgency)), max_size=20))
+def test_the_bound_holds_for_all_parts_together(ranges: list[tuple[int, Urgency]]) -> None:
+    parts: list[int] = []
+
+    async def fetch(gate: FetchGate, size: int, urgency: Urgency) -> None:
+        async with gate.holding(Pass(size * PART_SIZE, urgency)) as held:
+            parts.append(held.part_count)
+            assert sum(parts) <= 8
+            await anyio.sleep(1)
+            parts.remove(held.part_count)
+
+    async def play() -> None:
+        gate = FetchGate(8, 1 << 40)
+        async with anyio.create_task_group() as tasks:
+            for size, urgency in ranges:
+                tasks.start_soon(fetch, gate, size, urgency)
+        with anyio.fail_after(1):
+            async with AsyncExitStack() as held:
+                for _ in range(8):
+                    await held.enter_async_context(gate.holding(Pass(1, Urgency.DEMAND)))
+
+    trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 def test_a_reader_hastens_what_was_to_be_fetched_ahead() -> None:
