@@ -23,7 +23,7 @@ from vfs.serving.layout import Layouts
 from vfs.serving.mounted import MountedSnapshots
 from vfs.serving.neighbours import WIDTH_LIMIT, Allowance, Place, Scan, Scans
 from vfs.serving.protocol import ReadRequest
-from vfs.serving.streams import Streams
+from vfs.serving.readahead import ReadaheadWindow
 
 FILES_WATCHED = 256
 """Files with windows; the one that was idle longest loses its own."""
@@ -79,7 +79,7 @@ class WatchedFile:
     def __init__(self, extent: PlacedExtent) -> None:
         """Watch the file of *extent*, of which nothing was read yet."""
         stop = -(-(extent.offset + extent.length) // extent.object.chunk_size)
-        self.streams = Streams(extent.object.chunk_size, stop)
+        self.window = ReadaheadWindow(extent.object.chunk_size, stop)
         self.dense = DenseRegions()
 
 
@@ -127,7 +127,7 @@ class Lookahead:
     def _is_lone(self, place: Place, request: ReadRequest) -> bool:
         """Say whether the last read is alone and not one of several in order."""
         file = self._files.get(place)
-        return file is not None and not file.streams.in_order and request.size < LONE_READ_LIMIT
+        return file is not None and not file.window.in_order and request.size < LONE_READ_LIMIT
 
     def _note_lone(self, place: Place, piece: ExtentSpan) -> None:
         """Have a chunk fetched into which a read fell before, and a region with many of them."""
@@ -145,7 +145,7 @@ class Lookahead:
 
     def _note_range(self, place: Place, extent: PlacedExtent, request: ReadRequest) -> None:
         file = self._file(place, extent)
-        ahead = file.streams.advance(extent.offset + request.offset, request.size)
+        ahead = file.window.advance(extent.offset + request.offset, request.size)
         if ahead:
             self._queue(ChunkPlan(place, extent, ahead))
 

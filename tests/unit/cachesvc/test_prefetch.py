@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection, Iterable
 
-import anyio
+import trio
+import trio.testing
 
-from cachesvc.chunk import ChunkId
 from cachesvc.fill.prefetch import PrefetchQueue
 from tests.unit.cachesvc.test_cache import GatedSource, harness
 
@@ -14,53 +14,34 @@ REPEATS = 100
 """More than there are workers."""
 
 
-def announces(*chunks: ChunkId) -> Callable[[ChunkId], bool]:
-    """Return who says that *chunks* are announced."""
-    return frozenset(chunks).__contains__
+def fetched(
+    asked: Iterable[Iterable[int]], *, announced: Collection[int] = (), held: Collection[int] = ()
+) -> list[tuple[int, int]]:
+    """Return the ranges that are under way when all of *asked* were added and no more happens."""
+
+    async def play() -> list[tuple[int, int]]:
+        async with harness() as h, trio.open_nursery() as nursery:
+            await h.fill(held)
+            source = GatedSource(h.store)
+            chunks = {h.ref.chunk_id(index) for index in announced}
+            queue = PrefetchQueue(h.cache, chunks.__contains__, h.metrics)
+            nursery.start_soon(queue.run)
+            for indices in asked:
+                queue.add(h.wanted(indices, source))
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        return sorted(source.calls)
+
+    return trio.run(play)
 
 
 def test_what_is_announced_is_not_guessed() -> None:
-    async def play() -> None:
-        async with harness() as h, anyio.create_task_group() as tasks:
-            source = GatedSource(h.store)
-            wanted = h.wanted([0, 1, 2], source)
-            queue = PrefetchQueue(h.cache, announces(wanted.ref.chunk_id(1)), h.metrics)
-            tasks.start_soon(queue.run)
-            queue.add(wanted)
-            await anyio.wait_all_tasks_blocked()
-            assert sorted(source.calls) == [(0, 1000), (2000, 3000)]
-            tasks.cancel_scope.cancel()
-
-    anyio.run(play, backend="trio")
+    assert fetched([[0, 1, 2]], announced=[1]) == [(0, 1000), (2000, 3000)]
 
 
 def test_what_is_on_its_way_takes_no_place_of_what_is_not() -> None:
-    async def play() -> None:
-        async with harness() as h, anyio.create_task_group() as tasks:
-            queue = PrefetchQueue(h.cache, announces(), h.metrics)
-            source = GatedSource(h.store)
-            tasks.start_soon(queue.run)
-            for _ in range(REPEATS):
-                queue.add(h.wanted([0], source))
-            queue.add(h.wanted([3], source))
-            await anyio.wait_all_tasks_blocked()
-            assert source.calls == [(0, 1000), (3000, 4000)]
-            tasks.cancel_scope.cancel()
-
-    anyio.run(play, backend="trio")
+    assert fetched([*REPEATS * [[0]], [3]]) == [(0, 1000), (3000, 4000)]
 
 
 def test_what_is_here_is_not_fetched_again() -> None:
-    async def play() -> None:
-        async with harness() as h, anyio.create_task_group() as tasks:
-            queue = PrefetchQueue(h.cache, announces(), h.metrics)
-            source = GatedSource(h.store)
-            source.opened.set()
-            await h.fill([0])
-            tasks.start_soon(queue.run)
-            queue.add(h.wanted([0, 1], source))
-            await anyio.wait_all_tasks_blocked()
-            assert source.calls == [(1000, 2000)]
-            tasks.cancel_scope.cancel()
-
-    anyio.run(play, backend="trio")
+    assert fetched([[0, 1]], held=[0]) == [(1000, 2000)]

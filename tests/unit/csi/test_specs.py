@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import stat
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,9 +15,8 @@ KEY = "0" * 32 + "-01234567"
 
 
 @pytest.fixture
-def in_memory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
-        yield Path(directory) / "specs"
+def in_memory(root: Path) -> Path:
+    return root / "specs"
 
 
 def spec_of(key: str) -> MountSpec:

@@ -3,44 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from csi.budget import Budget
-from csi.mounter import HeldMount, Mounter, MountStatus, status_of
-from csi.sources import SourceMounts
-from csi.specs import SpecFiles
-from csi.threads import Threads
-from tests.fakes.csi_mounts import FakeMounts
+from csi.mounter import HeldMount, MountStatus, status_of
+from tests.unit.csi.sourcemounts import sources_in
 from tests.unit.csi.test_specs import spec_of
 from vfs.mounting.record import MountRecord
 
 KEY = "a" * 32 + "-01234567"
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    with TemporaryDirectory(dir="/dev/shm") as directory:
-        yield Path(directory)
-
-
-def sources_in(root: Path) -> SourceMounts:
-    (root / "mounts").mkdir()
-    return SourceMounts(
-        root / "mounts",
-        Mounter(root / "supervisor"),
-        FakeMounts(),
-        Threads(),
-        specs=SpecFiles(root / "specs"),
-        budget=Budget(None, 1),
-        grace_seconds=0,
-        rebound=lambda _: None,
-    )
 
 
 def told(root: Path, key: str, **changes: Any) -> HeldMount:  # noqa: ANN401  fields of a spec

@@ -24,6 +24,7 @@ from vfs.serving.protocol import (
 UNIQUE = 4
 LOST = 7
 ROOM = 4096
+ANSWER_SECONDS = 10
 
 
 class OneNameKnown:
@@ -138,10 +139,11 @@ def answer(file: Files, size: int) -> bytes:
 
 
 async def serve_until_answered(channel: Channel, kernel: socket.socket) -> None:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(channel.run)
-        await trio.lowlevel.wait_readable(kernel)
-        nursery.cancel_scope.cancel()
+    with trio.fail_after(ANSWER_SECONDS):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(channel.run)
+            await trio.lowlevel.wait_readable(kernel)
+            nursery.cancel_scope.cancel()
 
 
 def test_a_reply_of_more_pieces_than_writev_takes_is_written_all_the_same() -> None:
