@@ -153,7 +153,7 @@ async def node_of(tree: Tree, inode: Inode) -> Node:
         case Kind.SYMLINK:
             return Symlink(inode.target, inode.mtime_ns, inode.mode)
         case Kind.FILE:
-            hashes = await tree.chunk_hashes(inode, 0, 1 << 40)
+            hashes = await tree.contents.chunk_hashes(inode, 0, 1 << 40)
             packed = None if hashes is None else b"".join(n.to_bytes(8, "little") for n in hashes)
             return File(inode.size, inode.mtime_ns, inode.mode, inode.version, packed)
 

@@ -131,7 +131,7 @@ def packed_files(repository: Origin) -> dict[bytes, bytes]:
             for position in range(1, tree.superblock.inode_count + 1):
                 extent = (await tree.inode(position)).extent
                 if extent is not None:
-                    stored = await tree.object_of(extent)
+                    stored = await tree.contents.object_of(extent)
                     stop = extent.offset + extent.length
                     data = await store.get_range(stored.key, extent.offset, stop, None)
                     found[await tree.path_of(position)] = bytes(data)

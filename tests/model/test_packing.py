@@ -54,7 +54,7 @@ async def stored_contents(dataset: Dataset, source: Path) -> dict[bytes, bytes]:
             if inode.extent is None:
                 found[path] = (source / os.fsdecode(path)).read_bytes()
                 continue
-            stored = await tree.object_of(inode.extent)
+            stored = await tree.contents.object_of(inode.extent)
             start = inode.extent.offset
             data = await store.get_range(stored.key, start, start + inode.size, None)
             found[path] = bytes(data)

@@ -119,8 +119,9 @@ async def play(operations: list[tuple[bytes, Node | None]]) -> None:
 def tiny_pages() -> Iterator[None]:
     """Give a page 3 inodes and a group 2 pages, so that small trees span many of both."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("vfs.manifest.writer", "vfs.manifest.tree"):
+        for module in ("vfs.manifest.writer", "vfs.manifest.tree", "vfs.manifest.contents"):
             patch.setattr(f"{module}.PAGE_RECORDS", 3)
+        for module in ("vfs.manifest.writer", "vfs.manifest.contents"):
             patch.setattr(f"{module}.HASH_PAGE_RECORDS", 2)
         for module in ("vfs.manifest.writer", "vfs.manifest.table", "vfs.manifest.page"):
             patch.setattr(f"{module}.GROUP_SIZE", 2)

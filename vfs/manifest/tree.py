@@ -14,17 +14,16 @@ from functools import partial
 from typing import Final, TypeVar
 
 from vfs.errors import StaleInodeError
+from vfs.manifest.contents import Contents
 from vfs.manifest.inode import (
     RECORD_SIZE,
     ROOT_POSITION,
-    Extent,
     Inode,
     decode_inode,
     name_at,
 )
-from vfs.manifest.page import HASH_PAGE_RECORDS, PAGE_RECORDS, damaged
+from vfs.manifest.page import PAGE_RECORDS, damaged
 from vfs.manifest.siblings import NO_SIBLINGS, Siblings, decode_siblings, name_sizes
-from vfs.manifest.stored import LEAST_OBJECT_SIZE, StoredObject, decode_objects
 from vfs.manifest.superblock import (
     SUPERBLOCK_SIZE_LIMIT,
     Superblock,
@@ -34,7 +33,6 @@ from vfs.manifest.superblock import (
 )
 from vfs.manifest.table import (
     ByteSource,
-    LruCache,
     NotInMemoryError,
     PagedTable,
     PageReader,
@@ -45,10 +43,6 @@ __all__ = ["ByteSource", "NotLoaded", "Tree"]
 
 CACHE_SIZE: Final = 16 << 20
 """Bytes of inode pages in memory: some 190 pages, 190,000 inodes."""
-_SIDE_CACHE_SIZE: Final = 1 << 20
-OBJECTS_KEPT: Final = 4096
-"""Decoded objects in memory, some 400 bytes each: packs of a terabyte."""
-_HASH_SIZE: Final = 8
 
 R = TypeVar("R")
 Fitting = Callable[[bytes], int]
@@ -62,7 +56,10 @@ class NotLoaded(Enum):
 
 
 class Tree:
-    """The inodes of one snapshot by position, name or path. Open with `Tree.open`."""
+    """The inodes of one snapshot by position, name or path. Open with `Tree.open`.
+
+    What lies in files is told by `contents`.
+    """
 
     def __init__(
         self, reader: PageReader, superblock: Superblock, snapshot_id: str, cache_size: int
@@ -79,21 +76,7 @@ class Tree:
             record_size=RECORD_SIZE,
             cache_size=cache_size,
         )
-        self._hashes = PagedTable(
-            reader,
-            superblock.hashes,
-            page_records=HASH_PAGE_RECORDS,
-            record_size=_HASH_SIZE,
-            cache_size=_SIDE_CACHE_SIZE,
-        )
-        self._objects = PagedTable(
-            reader,
-            superblock.objects,
-            page_records=PAGE_RECORDS,
-            record_size=LEAST_OBJECT_SIZE,
-            cache_size=_SIDE_CACHE_SIZE,
-        )
-        self._stored: LruCache[StoredObject] = LruCache(OBJECTS_KEPT)
+        self.contents = Contents(reader, superblock)
 
     @classmethod
     async def open(
@@ -287,58 +270,6 @@ class Tree:
             index += 1
         return batch
 
-    # Contents
-
-    async def chunk_hashes(self, inode: Inode, start: int, stop: int) -> Sequence[int] | None:
-        """Return the xxh3 of a file's own chunks `[start, stop)`; None when there are none."""
-        if not inode.hashed:
-            return None
-        chunk_size = self.superblock.chunk_size
-        return await self._hash_range(inode.first, inode.size, chunk_size, start, stop)
-
-    async def object_hashes(
-        self, stored: StoredObject, start: int, stop: int
-    ) -> Sequence[int] | None:
-        """Return the xxh3 of a stored object's chunks `[start, stop)`; None when there are none."""
-        if stored.first_hash is None:
-            return None
-        first, chunk_size = stored.first_hash, stored.chunk_size
-        return await self._hash_range(first, stored.size, chunk_size, start, stop)
-
-    def object_of_nowait(self, extent: Extent) -> StoredObject | None:
-        """Return the object that an extent is a run of, or None when it must be read first."""
-        stored = self._stored.get(extent.number)
-        return None if stored is None else _holding(stored, extent)
-
-    async def object_of(self, extent: Extent) -> StoredObject:
-        """Return the object that an extent is a run of; the run lies within it."""
-        stored = self._stored.get(extent.number)
-        if stored is None:
-            if extent.number >= self._objects.record_count:
-                raise damaged(f"it names object {extent.number}, which it does not have")
-            number, index = divmod(extent.number, PAGE_RECORDS)
-            page = await self._objects.page(number)
-            count = min(PAGE_RECORDS, self._objects.record_count - number * PAGE_RECORDS)
-            stored = decode_objects(page, count)[index]
-            self._stored.put(extent.number, stored, 1)
-        return _holding(stored, extent)
-
-    async def _hash_range(
-        self, first: int, size: int, chunk_size: int, start: int, stop: int
-    ) -> Sequence[int]:
-        chunk_count = -(-size // chunk_size)
-        if first + chunk_count > self._hashes.record_count:
-            raise damaged("it names chunk hashes which it does not have")
-        return [
-            await self._hash(number)
-            for number in range(first + start, first + min(stop, chunk_count))
-        ]
-
-    async def _hash(self, number: int) -> int:
-        page, index = divmod(number, HASH_PAGE_RECORDS)
-        at = index * _HASH_SIZE
-        return int.from_bytes((await self._hashes.page(page))[at : at + _HASH_SIZE], "little")
-
     # Common to all
 
     async def _loading(self, ask: Callable[[], R]) -> R:
@@ -399,13 +330,6 @@ def _child(page: bytes, index: int, position: int, parent: Inode) -> Inode:
     if child.parent != parent.position:
         raise _misplaced(position)
     return child
-
-
-def _holding(stored: StoredObject, extent: Extent) -> StoredObject:
-    """Return *stored*, in which *extent* must lie."""
-    if extent.offset + extent.length > stored.size:
-        raise damaged(f"an extent ends after its object {stored.key!r}")
-    return stored
 
 
 def _misplaced(position: int) -> Exception:

@@ -167,17 +167,17 @@ async def file_wants(tree: Tree, client: CacheClient, chosen: Chosen) -> list[Wa
         return await _packed_wants(tree, client, inode.extent)
     key, chunk_size = os.fsdecode(chosen.path), tree.superblock.chunk_size
     ref = client.ref(SOURCE, key, inode.size, inode.version, chunk_size)
-    hashes = await tree.chunk_hashes(inode, 0, ref.chunk_count)
+    hashes = await tree.contents.chunk_hashes(inode, 0, ref.chunk_count)
     return _wants(SOURCE, ref, range(ref.chunk_count), hashes)
 
 
 async def _packed_wants(tree: Tree, client: CacheClient, extent: Extent) -> list[Want]:
     """Return the chunks of the object of which a file is a run."""
-    stored = await tree.object_of(extent)
+    stored = await tree.contents.object_of(extent)
     origin, size = ORIGIN_OF_PLACE[stored.place], stored.chunk_size
     ref = client.ref(origin, stored.key, stored.size, stored.version, size)
     indices = range(extent.offset // size, -(-(extent.offset + extent.length) // size))
-    hashes = await tree.object_hashes(stored, indices.start, indices.stop)
+    hashes = await tree.contents.object_hashes(stored, indices.start, indices.stop)
     return _wants(origin, ref, indices, hashes)
 
 

@@ -57,7 +57,7 @@ class Layouts:
         if inode.extent is None:
             layout = self._in_place(tree, inode, await tree.path_of(position))
         else:
-            layout = self._packed(tree, inode.extent, await tree.object_of(inode.extent))
+            layout = self._packed(tree, inode.extent, await tree.contents.object_of(inode.extent))
         return self._remember(epoch, inode, layout)
 
     async def want(self, epoch: int, position: int, extent: PlacedExtent, index: int) -> Want:
@@ -65,15 +65,15 @@ class Layouts:
         tree = await self._mounted.tree(epoch)
         inode = await tree.inode(position)
         if inode.extent is None:
-            hashes = await tree.chunk_hashes(inode, index, index + 1)
+            hashes = await tree.contents.chunk_hashes(inode, index, index + 1)
         else:
-            stored = await tree.object_of(inode.extent)
-            hashes = await tree.object_hashes(stored, index, index + 1)
+            stored = await tree.contents.object_of(inode.extent)
+            hashes = await tree.contents.object_hashes(stored, index, index + 1)
         return Want(extent.origin, extent.object, index, hashes[0] if hashes else None)
 
     def _layout_nowait(self, tree: Tree, inode: Inode) -> Layout | None:
         if inode.extent is not None:
-            stored = tree.object_of_nowait(inode.extent)
+            stored = tree.contents.object_of_nowait(inode.extent)
             return None if stored is None else self._packed(tree, inode.extent, stored)
         path = tree.path_of_nowait(inode.position)
         return None if path is None else self._in_place(tree, inode, path)

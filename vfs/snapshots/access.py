@@ -79,7 +79,7 @@ async def _objects_of(tree: Tree, inodes: Sequence[Inode], count: int) -> list[S
 async def _source_objects(tree: Tree, inode: Inode) -> list[SourceObject]:
     """Return the object of the source in which a file lies; none if it lies in the repository."""
     if inode.extent is not None:
-        stored = await tree.object_of(inode.extent)
+        stored = await tree.contents.object_of(inode.extent)
         return [(stored.key, stored.version)] if stored.place is Place.SOURCE else []
     path = await tree.path_of(inode.position)
     return [(path.decode("utf-8", "surrogateescape"), inode.version)]

@@ -65,10 +65,10 @@ class PackedBefore:
         return self._numbers[extent.number]
 
     async def _taken_over(self, extent: Extent) -> int | None:
-        stored = await self._tree.object_of(extent)
+        stored = await self._tree.contents.object_of(extent)
         if not await self._repository.has(stored.key, stored.size):
             log.warning("%s/%s is gone: packing its files anew", self._repository.root, stored.key)
             return None
-        hashes = await self._tree.object_hashes(stored, 0, stored.chunk_count) or ()
+        hashes = await self._tree.contents.object_hashes(stored, 0, stored.chunk_count) or ()
         table = b"".join(each.to_bytes(8, "little") for each in hashes)
         return self._packing.add_object(stored, table)

@@ -113,8 +113,8 @@ def test_what_is_damaged_twice_is_refused_and_may_be_right_the_next_time() -> No
         inode = await tree.resolve(b"d/e/f")
         assert inode is not None
         with pytest.raises(ManifestDamagedError):
-            await tree.chunk_hashes(inode, 0, 2)
-        assert await tree.chunk_hashes(inode, 0, 2)
+            await tree.contents.chunk_hashes(inode, 0, 2)
+        assert await tree.contents.chunk_hashes(inode, 0, 2)
 
     source = DamagedSource(WHOLE)
     anyio.run(read)
@@ -229,7 +229,7 @@ def test_hashes_outside_their_table_are_refused() -> None:
         inode = await tree.resolve(b"d/e/f")
         assert inode is not None
         with pytest.raises(ManifestError, match="hashes"):
-            await tree.chunk_hashes(inode, 0, 1)
+            await tree.contents.chunk_hashes(inode, 0, 1)
 
     asked(forged_metadata(lambda _: None), question)
 

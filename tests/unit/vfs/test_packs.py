@@ -61,7 +61,7 @@ async def packed(tree: Tree) -> dict[bytes, tuple[Inode, StoredObject]]:
     found = {}
     for path, inode in (await walk(tree)).items():
         if inode.extent is not None:
-            found[path] = inode, await tree.object_of(inode.extent)
+            found[path] = inode, await tree.contents.object_of(inode.extent)
     return found
 
 
@@ -130,7 +130,7 @@ def test_a_pack_is_named_by_its_content_and_hashed_chunk_by_chunk(source: Path) 
         async with opened_repository(dataset_of(source).repository) as repository:
             tree = await repository.open(outcome.snapshot_id)
             _, stored = next(iter((await packed(tree)).values()))
-            return await tree.object_hashes(stored, 0, stored.chunk_count)
+            return await tree.contents.object_hashes(stored, 0, stored.chunk_count)
 
     starts = range(0, len(content), PACK_CHUNK_SIZE)
     assert len(starts) > 1

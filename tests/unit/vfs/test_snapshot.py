@@ -169,8 +169,8 @@ def test_hashes_of_every_chunk_are_recorded(source: Path) -> None:
             assert none is not None
             return (
                 tree.superblock.hashed,
-                await tree.chunk_hashes(big, 0, 2),
-                await tree.chunk_hashes(none, 0, 1),
+                await tree.contents.chunk_hashes(big, 0, 2),
+                await tree.contents.chunk_hashes(none, 0, 1),
             )
 
     expected = [xxhash.xxh3_64_intdigest(part) for part in (data[:CHUNK_SIZE], data[CHUNK_SIZE:])]

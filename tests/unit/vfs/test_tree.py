@@ -215,9 +215,9 @@ def test_the_hashes_of_a_files_chunks_come_back_by_number() -> None:
 
     async def question(tree: Tree) -> None:
         huge, none = await resolved(tree, b"huge"), await resolved(tree, b"none")
-        assert await tree.chunk_hashes(huge, 8190, 8194) == [8190, 8191, 8192, 8193]
-        assert await tree.chunk_hashes(huge, 19_999, 30_000) == [19_999]
-        assert await tree.chunk_hashes(none, 0, 1) is None
+        assert await tree.contents.chunk_hashes(huge, 8190, 8194) == [8190, 8191, 8192, 8193]
+        assert await tree.contents.chunk_hashes(huge, 19_999, 30_000) == [19_999]
+        assert await tree.contents.chunk_hashes(none, 0, 1) is None
 
     asked(manifest_of(nodes), question)
 
@@ -244,13 +244,13 @@ def test_a_packed_file_leads_to_its_object_and_the_objects_hashes() -> None:
     async def question(tree: Tree) -> None:
         inode = await resolved(tree, b"small")
         assert (inode.extent, inode.version) == (WITHIN, "v")
-        assert tree.object_of_nowait(WITHIN) is None
-        stored = await tree.object_of(WITHIN)
-        assert stored == tree.object_of_nowait(WITHIN) == replace(PACK, first_hash=1)
-        assert await tree.object_hashes(stored, 0, 1) == [7]
-        whole = await tree.object_of(Extent(0, 0, 100))
+        assert tree.contents.object_of_nowait(WITHIN) is None
+        stored = await tree.contents.object_of(WITHIN)
+        assert stored == tree.contents.object_of_nowait(WITHIN) == replace(PACK, first_hash=1)
+        assert await tree.contents.object_hashes(stored, 0, 1) == [7]
+        whole = await tree.contents.object_of(Extent(0, 0, 100))
         assert whole == WHOLE
-        assert await tree.object_hashes(whole, 0, 1) is None
+        assert await tree.contents.object_hashes(whole, 0, 1) is None
 
     asked(packed_manifest(), question)
 
@@ -259,7 +259,7 @@ def test_a_packed_file_leads_to_its_object_and_the_objects_hashes() -> None:
 def test_an_extent_outside_its_object_is_refused(extent: Extent) -> None:
     async def question(tree: Tree) -> None:
         with pytest.raises(ManifestDamagedError):
-            await tree.object_of(extent)
+            await tree.contents.object_of(extent)
 
     asked(packed_manifest(), question)
 
