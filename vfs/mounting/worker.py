@@ -15,6 +15,7 @@ import pyfuse3
 import trio
 
 from cachesvc.client import CacheClient
+from cachesvc.collector import collect_rarely
 from cachesvc.errors import HeadraceError, first_error
 from vfs.mounting import wire
 from vfs.mounting.identity import Identity
@@ -138,6 +139,7 @@ async def _probe(mounted: MountedSnapshots) -> None:
 
 def serve(record: MountRecord, connection: int, supervisor: socket.socket) -> int:
     """Be a worker until its work is done; return the exit code."""
+    collect_rarely()
     identity = Identity()
     identity.assume(record.spec.environment)
     worker = Worker(record, connection, supervisor, identity)
