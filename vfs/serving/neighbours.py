@@ -117,8 +117,9 @@ class Scans:
 class Allowance:
     """What may still be fetched ahead, by the bytes that were and that nobody has read.
 
-    What is read is paid back. So all that is ever fetched in vain is `ALLOWANCE` and one byte for
-    each `ALLOWANCE_SHARE` that were read.
+    What is read is paid back, to the worker that answers, whichever had it fetched. So all that
+    workers ever fetch in vain is an `ALLOWANCE` each, and one byte for each `ALLOWANCE_SHARE` that
+    were read.
     """
 
     def __init__(self) -> None:
