@@ -35,7 +35,7 @@ class Awaited:
         self._table = bytearray(TABLE_SIZE) if table is None else table
 
     def claim(self, place: Place, now: float) -> bool:
-        """Await a file from *now*, on the clock of all; False if it is awaited, by anybody."""
+        """Await a file from *now* on, False if anybody does; by `time.monotonic`, all have one."""
         number, offset = ino_of(*place), _offset(place)
         known, since = SLOT.unpack_from(self._table, offset)
         if known == number and now - since < CLAIM_SECONDS:

@@ -28,6 +28,7 @@ ALLOWANCE = 64 * MIB
 """Bytes fetched ahead that nobody has read yet, at most, over all scans of a worker."""
 ALLOWANCE_SHARE = 8
 """For each so many bytes that are read one of those that never were is forgiven."""
+
 Place = tuple[int, int]
 """Epoch and position of a file."""
 
