@@ -176,8 +176,8 @@ class CacheClient:
 
     def prefetch_nowait(self, wants: Sequence[Want]) -> None:
         """Have *wants* fetched when there is nothing better to do. May be forgotten."""
-        for group in by_object(wants, _MAX_INDICES):
-            self._link.tell_nowait(Prefetch(chunks_in(group)))
+        groups = by_object(wants, _MAX_INDICES)
+        self._link.tell_nowait(*(Prefetch(chunks_in(group)) for group in groups))
 
     async def announce(
         self,

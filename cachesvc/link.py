@@ -115,10 +115,10 @@ class ServiceLink:
             for message in self._opening:
                 self._frames.send_nowait(encode(message))
 
-    def tell_nowait(self, message: Message) -> None:
-        """Send something that needs no answer, and may be lost."""
+    def tell_nowait(self, *messages: Message) -> None:
+        """Send in one piece what needs no answer, and may be lost."""
         if self._frames is not None and not self._frames.is_congested:
-            self._frames.send_nowait(encode(message))
+            self._frames.send_nowait(b"".join(map(encode, messages)))
 
     async def send(self, message: Message) -> None:
         """Send something that needs no answer; waits while much is queued. Lost where none runs."""

@@ -26,8 +26,8 @@ _MAX_CHUNKS = 4096
 class PrefetchQueue:
     """Fills what is added, oldest first, a few requests at a time.
 
-    Workers of one mount ask for the same chunks: what is on its way by then takes no place. Nor
-    does what somebody announced to read, which comes when it is due.
+    Several clients may ask for the same chunks: what is on its way by then takes no place. Nor does
+    what somebody announced to read, which comes when it is due.
 
     What does not fit in the queue is dropped: its reader will ask for it. Failures are dropped too,
     since the reader's own request will meet them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ from bench.upload import upload
 from tests.fakes.faultproxy import FaultProxy
 from tests.node import Node, wait_until
 from tests.seaweed import SeaweedServer
+from vfs.serving.awaited import AWAITED_FILE
 
 COUNT = 300
 SIZE = 20_000
@@ -44,7 +46,7 @@ def far(
 def mounted(node: Node, proxy: FaultProxy, url: str, *words: str) -> Path:
     """Publish and mount, and begin to count."""
     node.snapshot(url, *words)
-    mount = node.mount(url, "--workers", "1")  # each worker has a look-ahead of its own
+    mount = node.mount(url, "--workers", "1")  # each worker has scans and streams of its own
     os.listdir(mount / "small")
     proxy.requests.clear()
     return mount
@@ -91,6 +93,29 @@ def test_a_scan_over_files_in_place(far: Node, s3_proxy: FaultProxy, s3_url: str
     read_small(mount, list(range(COUNT)))
     found = gets(s3_proxy, "/small/")
     assert len(found) == found.total() == COUNT
+
+
+def test_a_scan_that_several_workers_answer(far: Node, s3_proxy: FaultProxy, s3_url: str) -> None:
+    """The workers of a mount know of one another what they have fetched ahead, also when one of
+    them was killed.
+    """
+    far.snapshot(s3_url)
+    mount = far.mount(s3_url, "--workers", "2")
+    s3_proxy.requests.clear()
+    read_small(mount, list(range(COUNT // 2)))
+    assert all(map(shares_what_is_awaited, far.processes()["worker"]))
+    os.kill(far.processes()["worker"][0], signal.SIGKILL)
+    read_small(mount, list(range(COUNT // 2, COUNT)))
+    wait_until(lambda: len(far.processes()["worker"]) == 2)
+    assert all(map(shares_what_is_awaited, far.processes()["worker"]))
+    found = gets(s3_proxy, "/small/")
+    assert len(found) == found.total() == COUNT
+
+
+def shares_what_is_awaited(worker: int) -> bool:
+    """Say whether a worker maps the table that all workers of its mount do."""
+    maps = Path(f"/proc/{worker}/maps").read_text().splitlines()
+    return any(line.endswith(f"/{AWAITED_FILE}") and " rw-s " in line for line in maps)
 
 
 def test_shuffled_reads_of_small_files(far: Node, s3_proxy: FaultProxy, s3_url: str) -> None:

@@ -14,6 +14,7 @@ from functools import partial
 
 from cachesvc.client import CacheClient
 from vfs.inprocess.loopthread import LoopThread
+from vfs.serving.awaited import Awaited
 from vfs.serving.extent import REPOSITORY, SOURCE, ExtentSpan
 from vfs.serving.grain import has_fine_grain
 from vfs.serving.layout import Layout, Layouts
@@ -43,7 +44,7 @@ class LookingAhead:
         """Look ahead on the one snapshot of *history* by *client*, which a task of *loop* runs."""
         opener = partial(open_cached, client, roots[SOURCE], roots[REPOSITORY])
         mounted = MountedSnapshots(history, opener)
-        self._lookahead = Lookahead(mounted, Layouts(mounted, roots), client)
+        self._lookahead = Lookahead(mounted, Layouts(mounted, roots), client, Awaited())
         self._epoch = history.current
         self._loop = loop
         self._untold: deque[Noted] = deque(maxlen=MOST_UNTOLD)

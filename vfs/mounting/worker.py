@@ -26,6 +26,7 @@ from vfs.mounting.registration import Duties, Registration
 from vfs.mounting.role import is_mounter
 from vfs.mounting.state import mount_directory
 from vfs.serving.attributes import AttributeReader
+from vfs.serving.awaited import shared_awaited
 from vfs.serving.channel import Channel, pyfuse3_pair
 from vfs.serving.entry import EntryEncoder
 from vfs.serving.epochs import EPOCHS_FILE, Epochs, create_epochs
@@ -95,7 +96,8 @@ class Worker:
     async def _serve(self, client: CacheClient, mounted: MountedSnapshots) -> None:
         spec = self._spec
         layouts = Layouts(mounted, {SOURCE: spec.source.root, REPOSITORY: spec.repository.root})
-        lookahead = Lookahead(mounted, layouts, client)
+        awaited = shared_awaited(mount_directory(spec.key))
+        lookahead = Lookahead(mounted, layouts, client, awaited)
         tally = Tally()
         reads = FileReader(layouts, client, lookahead, tally)
         modes = Modes(spec.mode, is_open=spec.allow_other and is_mounter())

@@ -5,6 +5,7 @@ So is what lies between random reads, where there are many.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from cachesvc.chunk import MIB, ChunkId, ObjectRef
 from cachesvc.client import Want
 from cachesvc.errors import HeadraceError
 from vfs.manifest.inode import Inode, Kind
+from vfs.serving.awaited import Awaited
 from vfs.serving.density import DenseRegions, is_dense, region_of
 from vfs.serving.extent import ExtentSpan, PlacedExtent, file_spans
 from vfs.serving.grain import LONE_READ_LIMIT, fine_chunks, is_known, mixed
@@ -89,11 +91,17 @@ class Lookahead:
     Forgetting it all costs time and no byte.
     """
 
-    def __init__(self, mounted: MountedSnapshots, layouts: Layouts, chunks: Chunks) -> None:
-        """Have *chunks* fetch what the windows ask for, from the task that runs `run`."""
+    def __init__(
+        self, mounted: MountedSnapshots, layouts: Layouts, chunks: Chunks, awaited: Awaited
+    ) -> None:
+        """Have *chunks* fetch what the windows ask for, from the task that runs `run`.
+
+        Of what others have a part in *awaited* each file is asked for by one of them.
+        """
         self._mounted = mounted
         self._layouts = layouts
         self._chunks = chunks
+        self._awaited = awaited
         self._files: OrderedDict[Place, WatchedFile] = OrderedDict()
         self._scans = Scans()
         self._allowance = Allowance()
@@ -150,7 +158,7 @@ class Lookahead:
             self._queue(ChunkPlan(place, extent, ahead))
 
     def _note_file(self, place: Place, size: int, *, missed: bool) -> None:
-        self._allowance.note(place, size)
+        self._allowance.note(size, was_awaited=self._awaited.release(place))
         scan = self._scans.find(place)
         if scan is None:
             scan = self._scans.begin(place, size, proven=self._leads(place))
@@ -204,7 +212,7 @@ class Lookahead:
                 self._chunks.prefetch_nowait([want])
 
     async def _fetch_files(self, plan: FilePlan) -> None:
-        """Ask for what is not here of the files.
+        """Ask for what is not here of the files, and was not asked for by anybody.
 
         A scan to which nothing is missing rests, if that was looked for in several places: one
         chunk of a pack, which the first of its files brought, has the next ones as well.
@@ -214,19 +222,24 @@ class Lookahead:
         seen: set[ChunkId] = set()
         warm = True
         stop = min(plan.positions.stop, tree.superblock.inode_count + 1)
+        now = time.monotonic()
         for position in range(plan.positions.start, stop):
-            inode = tree.inode_nowait(position) or await tree.inode(position)
-            if not is_neighbour(inode):
-                continue
             place = plan.epoch, position
-            pieces = list(file_spans(await self._extents(place), 0, inode.size))
+            if not self._awaited.claim(place, now):
+                warm = False
+                continue
+            inode = tree.inode_nowait(position) or await tree.inode(position)
+            pieces = await self._pieces(place, inode) if is_neighbour(inode) else []
             seen.update(piece.span.chunk for piece in pieces)
             missing = [each for each in pieces if not self._chunks.readable(each.span.chunk)]
-            if missing:
-                warm = False
-                if not self._allowance.take(place, inode.size):
-                    break
-                await self._add(batch, place, missing)
+            if not missing:
+                self._awaited.release(place)
+                continue
+            warm = False
+            if not self._allowance.take(inode.size):
+                self._awaited.release(place)
+                break
+            await self._add(batch, place, missing)
         self._send(batch)
         plan.scan.warm = warm and (len(seen) >= CHUNKS_SEEN or len(plan.positions) == WIDTH_LIMIT)
 
@@ -241,8 +254,9 @@ class Lookahead:
         if is_full(batch):
             self._send(batch)
 
-    async def _extents(self, place: Place) -> Sequence[PlacedExtent]:
-        return self._layouts.extents_nowait(*place) or await self._layouts.extents(*place)
+    async def _pieces(self, place: Place, file: Inode) -> list[ExtentSpan]:
+        extents = self._layouts.extents_nowait(*place) or await self._layouts.extents(*place)
+        return list(file_spans(extents, 0, file.size))
 
     def _send(self, batch: dict[ChunkId, Want]) -> None:
         """Ask for a batch and begin the next."""

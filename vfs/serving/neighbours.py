@@ -6,7 +6,6 @@ scans, but by chance; what chance may cost is bounded by the `Allowance`.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 from cachesvc.chunk import MIB
@@ -29,8 +28,6 @@ ALLOWANCE = 64 * MIB
 """Bytes fetched ahead that nobody has read yet, at most, over all scans of a worker."""
 ALLOWANCE_SHARE = 8
 """For each so many bytes that are read one of those that never were is forgiven."""
-FILES_AWAITED = 8192
-"""Files fetched ahead that are remembered until they are read."""
 
 Place = tuple[int, int]
 """Epoch and position of a file."""
@@ -119,28 +116,25 @@ class Scans:
 
 
 class Allowance:
-    """What may still be fetched ahead, by the bytes that were and that nobody read.
+    """What may still be fetched ahead, by the bytes that were and that nobody has read.
 
-    What is read is paid back. So all that is ever fetched in vain is `ALLOWANCE` and one byte for
-    each `ALLOWANCE_SHARE` that were read.
+    What is read is paid back, to the worker that answers, whichever had it fetched. So all that
+    workers ever fetch in vain is an `ALLOWANCE` each, and one byte for each `ALLOWANCE_SHARE` that
+    were read.
     """
 
     def __init__(self) -> None:
         """Begin with all of it."""
         self._left = float(ALLOWANCE)
-        self._awaited: OrderedDict[Place, int] = OrderedDict()
 
-    def take(self, place: Place, size: int) -> bool:
+    def take(self, size: int) -> bool:
         """Spend on a file of *size* bytes; False when there is not enough left."""
         if size > self._left:
             return False
         self._left -= size
-        self._awaited[place] = size
-        if len(self._awaited) > FILES_AWAITED:
-            self._awaited.popitem(last=False)
         return True
 
-    def note(self, place: Place, size: int) -> None:
-        """Learn that a file is read."""
-        earned = self._awaited.pop(place, 0) + size / ALLOWANCE_SHARE
+    def note(self, size: int, *, was_awaited: bool) -> None:
+        """Learn that a file is read, and whether somebody had spent on it."""
+        earned = size * was_awaited + size / ALLOWANCE_SHARE
         self._left = min(float(ALLOWANCE), self._left + earned)

@@ -183,6 +183,20 @@ def test_what_is_prefetched_can_be_read(cached: CachedDirectory) -> None:
     play(cached, test)
 
 
+def test_objects_are_prefetched_many_at_a_time(cached: CachedDirectory) -> None:
+    async def test(client: CacheClient) -> None:
+        names = [f"together-{number}" for number in range(20)]
+        refs = [await cached.write(name, name.encode()) for name in names]
+        client.prefetch_nowait([Want(0, ref, 0) for ref in refs])
+
+        async def are_cached() -> bool:
+            return all(client.readable(ref.chunk_id(0)) for ref in refs)
+
+        await until(are_cached)
+
+    play(cached, test)
+
+
 def test_reads_from_the_map_are_reported(cached: CachedDirectory) -> None:
     async def test(client: CacheClient) -> None:
         ref = await cached.write("touched", b"content")

@@ -18,6 +18,7 @@ from vfs.manifest.inode import Extent
 from vfs.manifest.packing import Packing
 from vfs.manifest.stored import Place, StoredObject
 from vfs.manifest.tree import Tree
+from vfs.serving.awaited import TABLE_SIZE, Awaited
 from vfs.serving.density import LONE_READS_A_CHUNK
 from vfs.serving.extent import REPOSITORY, SOURCE, file_spans
 from vfs.serving.grain import FINE_SIZE, LONE_READ_LIMIT
@@ -98,7 +99,7 @@ async def play(
     mounted = published(size, packed=packed)
     layouts = Layouts(mounted, {SOURCE: "s3://h/source", REPOSITORY: "s3://h/repository"})
     chunks = Chunks()
-    lookahead = Lookahead(mounted, layouts, chunks)
+    lookahead = Lookahead(mounted, layouts, chunks, Awaited())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lookahead.run)
         if held:
@@ -166,6 +167,50 @@ def test_large_files_are_not_fetched_before_they_are_opened() -> None:
     assert trio.run(lambda: play(17 * MIB, range(20))).batches == []
 
 
+async def play_by_turns(size: int, worker_count: int) -> list[Chunks]:
+    """Read all files in order, each by another one of several workers of a mount.
+
+    Nothing that they ask for comes before it is read: they learn of one another by the table alone.
+    """
+    mounted = published(size)
+    layouts = Layouts(mounted, {SOURCE: "s3://h/source", REPOSITORY: "s3://h/repository"})
+    table = bytearray(TABLE_SIZE)
+    asked = [Far() for _ in range(worker_count)]
+    workers = [Lookahead(mounted, layouts, chunks, Awaited(table)) for chunks in asked]
+    async with trio.open_nursery() as nursery:
+        for worker in workers:
+            nursery.start_soon(worker.run)
+        for number in range(COUNT):
+            place = 0, FIRST + number
+            extents = await layouts.extents(*place)
+            worker = workers[number % worker_count]
+            worker.note(place, extents, ReadRequest(0, size), missed=True)
+            await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    return list(asked)
+
+
+class Far(Chunks):
+    """A cache in which nothing is ever here yet."""
+
+    def prefetch_nowait(self, wants: Sequence[Want]) -> None:
+        self.batches.append(list(wants))
+
+
+@pytest.mark.parametrize("worker_count", [2, 3])
+def test_the_workers_of_a_mount_ask_for_each_file_once(worker_count: int) -> None:
+    asked = trio.run(lambda: play_by_turns(110_000, worker_count))
+    keys = sorted(want.ref.key for chunks in asked for want in chunks.asked())
+    assert keys == [f"d/{number:04}" for number in range(1, COUNT)]
+
+
+def test_what_one_worker_had_fetched_and_another_reads_is_paid_back() -> None:
+    size = 2 * MIB
+    assert COUNT * size > 10 * ALLOWANCE
+    asked = trio.run(lambda: play_by_turns(size, 2))
+    assert sum(1 for chunks in asked for _ in chunks.asked()) == COUNT - 1
+
+
 async def lone_reads(
     reads: Sequence[ReadRequest], *, here: Sequence[int]
 ) -> tuple[list[bool], list[int]]:
@@ -175,7 +220,7 @@ async def lone_reads(
     mounted = published(CHUNKS * CHUNK_SIZE)
     layouts = Layouts(mounted, {SOURCE: "s3://h/source", REPOSITORY: "s3://h/repository"})
     chunks, place = Chunks(), (0, FIRST)
-    lookahead = Lookahead(mounted, layouts, chunks)
+    lookahead = Lookahead(mounted, layouts, chunks, Awaited())
     extents = await layouts.extents(*place)
     assert extents[0].fine is not None
     chunks.held.update(map(extents[0].fine.object.chunk_id, here))

@@ -109,13 +109,13 @@ def test_what_is_fetched_in_vain_is_bounded(files: list[tuple[int, bool]]) -> No
     """By the allowance and a share of what was read."""
     allowance = Allowance()
     read = in_vain = 0
-    for number, (mebibytes, is_read) in enumerate(files):
+    for mebibytes, is_read in files:
         size = mebibytes << 20
-        if not allowance.take((0, number), size):
+        if not allowance.take(size):
             continue
         if is_read:
             read += size
-            allowance.note((0, number), size)
+            allowance.note(size, was_awaited=True)
         else:
             in_vain += size
     assert in_vain <= ALLOWANCE + read / ALLOWANCE_SHARE
@@ -123,7 +123,15 @@ def test_what_is_fetched_in_vain_is_bounded(files: list[tuple[int, bool]]) -> No
 
 def test_what_is_read_is_paid_back() -> None:
     allowance = Allowance()
-    assert allowance.take((0, 1), ALLOWANCE)
-    assert not allowance.take((0, 2), 1)
-    allowance.note((0, 1), ALLOWANCE)
-    assert allowance.take((0, 2), ALLOWANCE)
+    assert allowance.take(ALLOWANCE)
+    assert not allowance.take(1)
+    allowance.note(ALLOWANCE, was_awaited=True)
+    assert allowance.take(ALLOWANCE)
+
+
+def test_of_what_nobody_had_fetched_an_eighth_is_earned() -> None:
+    allowance = Allowance()
+    assert allowance.take(ALLOWANCE)
+    allowance.note(ALLOWANCE, was_awaited=False)
+    assert not allowance.take(ALLOWANCE // ALLOWANCE_SHARE + 1)
+    assert allowance.take(ALLOWANCE // ALLOWANCE_SHARE)
