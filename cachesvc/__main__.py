@@ -11,7 +11,6 @@ import sys
 
 import anyio
 
-from cachesvc.collector import collect_rarely
 from cachesvc.config import CacheConfig
 from cachesvc.detached import detach, tell
 from cachesvc.errors import HeadraceError
@@ -42,7 +41,6 @@ def main() -> int:
 
 def _serve(config: CacheConfig, starter: int | None) -> None:
     """Take the directory and serve it."""
-    collect_rarely()
     lock = ServiceLock(config)
     with crash_log_path(config.directory).open("ab") as crash_log:
         # What is written there when LMDB aborts tells the next start to distrust the files.

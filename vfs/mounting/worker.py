@@ -15,7 +15,6 @@ import pyfuse3
 import trio
 
 from cachesvc.client import CacheClient
-from cachesvc.collector import collect_rarely
 from cachesvc.errors import HeadraceError, first_error
 from vfs.mounting import wire
 from vfs.mounting.identity import Identity
@@ -141,7 +140,6 @@ async def _probe(mounted: MountedSnapshots) -> None:
 
 def serve(record: MountRecord, connection: int, supervisor: socket.socket) -> int:
     """Be a worker until its work is done; return the exit code."""
-    collect_rarely()
     identity = Identity()
     identity.assume(record.spec.environment)
     worker = Worker(record, connection, supervisor, identity)
