@@ -48,7 +48,7 @@ def far(
 def mounted(node: Node, proxy: FaultProxy, url: str, *words: str) -> Path:
     """Publish and mount, and begin to count."""
     node.snapshot(url, *words)
-    mount = node.mount(url, "--workers", "1")  # each worker has scans and streams of its own
+    mount = node.mount(url, "--workers", "1")  # each worker has scans of its own
     os.listdir(mount / "small")
     proxy.requests.clear()
     return mount

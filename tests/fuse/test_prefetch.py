@@ -137,6 +137,15 @@ def test_a_cache_that_is_too_small_says_so(node: Node, source: Path) -> None:
             assert len((mount / f"{number:02}").read_bytes()) == 1 << 20
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Commands heed SIGINT, though a shell that runs the tests in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_stops_it(node: Node, dataset: Path) -> None:
     """Ctrl-C ends the command at once and with it the fetching."""
     with subprocess.Popen(
