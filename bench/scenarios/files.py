@@ -78,8 +78,16 @@ SMALL = Shot("110 KB", 110_000, 200, 8, shuffled=True)
 MIDDLING = Shot("323 KB", 323_000, 120, 8, shuffled=False)
 LARGE = Shot("5 MB", 5_000_000, 16, 4, shuffled=False)
 HUGE = Shot("150 MB", 150_000_000, 1, 1, shuffled=False)
+SCAN = Shot("110 KB", 110_000, 1500, 8, shuffled=False)
+"""Long enough that what is fetched ahead, and not how it begins, decides."""
 TELLING = (SMALL, HUGE)
-MORE = (MIDDLING, replace(SMALL, readers=16, shuffled=False), replace(SMALL, shape=NEAR), LARGE)
+MORE = (
+    SCAN,
+    MIDDLING,
+    replace(SMALL, readers=16, shuffled=False),
+    replace(SMALL, shape=NEAR),
+    LARGE,
+)
 STILL_MORE = (
     Shot("110 KB", 110_000, 100, 1, shuffled=False),
     replace(SMALL, readers=4),
