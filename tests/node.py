@@ -176,7 +176,7 @@ class Node:
             return True
         command = _proc_words(pid, "cmdline")
         # A reader in process starts it with the environment that it has itself.
-        return b"cachesvc" in command and os.fsencode(self.cache) in command[-2]
+        return b"cachesvc" in command and any(os.fsencode(self.cache) in word for word in command)
 
 
 def _command_of(pid: int) -> str:
