@@ -18,7 +18,7 @@ bench: bench-setup ## beside JuiceFS, rclone, s3fs and others, in about 10 minut
 	$(PYTHON) -m bench all --peers "$(PEERS)" --dose normal --out build/bench/results.json
 	$(PYTHON) -m bench report build/bench/results.json
 
-bench-full: bench-setup ## the same with more cells and rounds, in about 30 minutes, for bench/results
+bench-full: bench-setup ## the same with more cells and rounds, in about 35 minutes, for bench/results
 	$(PYTHON) -m bench all --peers "$(PEERS)" --dose full --out bench/results/$(TODAY).json
 	$(PYTHON) -m bench report bench/results/$(TODAY).json
 

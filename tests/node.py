@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,8 @@ class Node:
         """
         service = service_pid(self.cache)
         if service is not None:
-            os.kill(service, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.kill(service, signal.SIGTERM)
             wait_for_end(service, 10)
 
     def pids_of(self, module: str) -> list[int]:

@@ -125,7 +125,8 @@ class FetchGate:
         if held.urgency is Urgency.PREFETCH:
             return 1
         room = self._max_count - self._count
-        return max(1, min(MOST_PARTS, held.size // PART_SIZE, MOST_PARTS * room // self._max_count))
+        share = MOST_PARTS * room // self._max_count
+        return max(1, min(share, room, held.size // PART_SIZE))
 
     def _grant(self) -> None:
         """Give passes to those who wait, as far as there is room."""

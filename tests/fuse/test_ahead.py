@@ -198,7 +198,7 @@ def test_random_reads_of_a_large_file_with_hashes(
     far: Node, s3_proxy: FaultProxy, s3_url: str
 ) -> None:
     """Random reads of a large file whose snapshot has hashes fetch the chunks of 4 MiB that they
-    touch, each once, in four requests side by side, and no others.
+    touch, each once, in up to four requests side by side, and no others.
     """
     mount = mounted(far, s3_proxy, s3_url, "--hash")
     first = [chunk * BLOCKS + 5 for chunk in TOUCHED]
@@ -215,7 +215,7 @@ def bytes_fetched(node: Node) -> int:
 
 def test_a_large_file_in_order(far: Node, s3_proxy: FaultProxy, s3_url: str) -> None:
     """A large file that is read in order is fetched ahead of the reader, in requests of one chunk
-    and more, each byte once; a chunk that the reader waits for in four requests side by side.
+    and more, each byte once; a chunk that the reader waits for in up to four requests at once.
     """
     mount, awaited = mounted(far, s3_proxy, s3_url), 4
     fetched = bytes_fetched(far)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from vfs.manifest.inode import Extent, Inode
@@ -23,19 +24,12 @@ class Contents:
     def __init__(self, reader: PageReader, superblock: Superblock) -> None:
         """Read them with *reader* where *superblock* says that they lie."""
         self._chunk_size = superblock.chunk_size
-        self._hashes = PagedTable(
-            reader,
-            superblock.hashes,
-            page_records=HASH_PAGE_RECORDS,
-            record_size=_HASH_SIZE,
-            cache_size=_CACHE_SIZE,
+        table = partial(PagedTable, reader, cache_size=_CACHE_SIZE)
+        self._hashes = table(
+            superblock.hashes, page_records=HASH_PAGE_RECORDS, record_size=_HASH_SIZE
         )
-        self._objects = PagedTable(
-            reader,
-            superblock.objects,
-            page_records=PAGE_RECORDS,
-            record_size=LEAST_OBJECT_SIZE,
-            cache_size=_CACHE_SIZE,
+        self._objects = table(
+            superblock.objects, page_records=PAGE_RECORDS, record_size=LEAST_OBJECT_SIZE
         )
         self._stored: LruCache[StoredObject] = LruCache(OBJECTS_KEPT)
 

@@ -225,6 +225,7 @@ class Lookahead:
         now = time.monotonic()
         for position in range(plan.positions.start, stop):
             place = plan.epoch, position
+            # First of all: what another worker plans need not be looked at, half of the planning.
             if not self._awaited.claim(place, now):
                 warm = False
                 continue

@@ -12,7 +12,7 @@ connection 16 ranges of 4 MiB side by side bring 800 MB/s, 8 bring 400."""
 GROWTH = 4
 """By how much the window widens with each chunk that is read. By a model with 30 ms to the first
 byte and 80 MB/s on each connection 36, 144 and 240 MiB take 0.25, 0.35 and 0.51 s where it doubles;
-0.18, 0.33 and 0.43 s with 4; and no less with 8. Measured, 144 MiB came at 326 MB/s and not 316."""
+0.18, 0.33 and 0.43 s with 4; and no less with 8. Two cores cannot tell: 326 and 316 MB/s."""
 
 
 class ReadaheadWindow:

@@ -144,25 +144,30 @@ def test_what_nobody_waits_for_or_what_is_small_goes_whole(urgency: Urgency, siz
     assert part_counts(urgency, size, 3) == [1, 1, 1]
 
 
-@given(st.lists(st.tuples(st.integers(0, 20), st.sampled_from(Urgency)), max_size=20))
-def test_the_bound_holds_for_all_parts_together(ranges: list[tuple[int, Urgency]]) -> None:
+@given(
+    st.integers(1, 9),
+    st.lists(st.tuples(st.integers(0, 20), st.sampled_from(Urgency)), max_size=20),
+)
+def test_the_bound_holds_for_all_parts_together(
+    max_count: int, ranges: list[tuple[int, Urgency]]
+) -> None:
     parts: list[int] = []
 
     async def fetch(gate: FetchGate, size: int, urgency: Urgency) -> None:
         async with gate.holding(Pass(size * PART_SIZE, urgency)) as held:
             parts.append(held.part_count)
-            assert sum(parts) <= 8
+            assert sum(parts) <= max_count
             await anyio.sleep(1)
             parts.remove(held.part_count)
 
     async def play() -> None:
-        gate = FetchGate(8, 1 << 40)
+        gate = FetchGate(max_count, 1 << 40)
         async with anyio.create_task_group() as tasks:
             for size, urgency in ranges:
                 tasks.start_soon(fetch, gate, size, urgency)
         with anyio.fail_after(1):
             async with AsyncExitStack() as held:
-                for _ in range(8):
+                for _ in range(max_count):
                     await held.enter_async_context(gate.holding(Pass(1, Urgency.DEMAND)))
 
     trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
