@@ -29,7 +29,7 @@ bench-setup: setup
 test: ## everything: lint, types, import contracts and all tests
 	@.ci/setup test
 	@$(MAKE) --no-print-directory lint types contracts
-	$(PYTHON) -m pytest $(PYTEST)
+	$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST)
 
 check: setup lint types contracts ## what needs no test run: ruff, mypy, import contracts
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
@@ -30,6 +32,13 @@ def s3_proxy(s3_server: SeaweedServer) -> Iterator[FaultProxy]:
     """A proxy before the S3 server that can be told to fail."""
     with fault_proxy(s3_server.endpoint) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory whose path leaves room for a socket's: those of pytest grow with its workers."""
+    with TemporaryDirectory(prefix="headrace-") as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

@@ -150,6 +150,10 @@ class Node:
         """Return the processes of this node whose command line names *module*."""
         return [pid for pid in self._pids() if module in _command_of(pid)]
 
+    def pids_named(self, name: str) -> list[int]:
+        """Return the processes of this node that have given themselves this *name*."""
+        return [pid for pid in self._pids() if comm_of(pid) == name]
+
     def close(self) -> None:
         """Take down everything in whatever state a test left it, and remove the directory."""
         for pid in self._pids():
@@ -178,6 +182,14 @@ class Node:
         command = _proc_words(pid, "cmdline")
         # A reader in process starts it with the environment that it has itself.
         return b"cachesvc" in command and any(os.fsencode(self.cache) in word for word in command)
+
+
+def comm_of(pid: int) -> str:
+    """Return the name that a process has given itself."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _command_of(pid: int) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -95,14 +94,13 @@ class Driver:
 
 
 @pytest.fixture
-def driver() -> Iterator[Driver]:
-    """A driver in a directory whose path leaves room for a socket's."""
-    with tempfile.TemporaryDirectory(prefix="csi-") as root:
-        made = Driver(Path(root))
-        try:
-            yield made
-        finally:
-            made.close()
+def driver(short_path: Path) -> Iterator[Driver]:
+    """A driver in a directory of its own."""
+    made = Driver(short_path)
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def stop(process: subprocess.Popen[bytes]) -> int:
@@ -305,15 +303,15 @@ def test_the_startup_taint_goes_once_pods_could_be_served_and_not_before(driver:
     ],
 )
 def test_bad_settings_end_it_at_once_with_one_line(
-    tmp_path: Path, options: list[str], complaint: str
+    short_path: Path, options: list[str], complaint: str
 ) -> None:
     words = [
         "--endpoint=unix:///nonexistent/plugins/x/csi.sock",
         f"--node-name={NODE}",
-        f"--kubelet-dir={tmp_path}",
-        f"--state-dir={tmp_path}",
-        f"--run-dir={tmp_path}",
-        f"--link-dir={tmp_path}",
+        f"--kubelet-dir={short_path}",
+        f"--state-dir={short_path}",
+        f"--run-dir={short_path}",
+        f"--link-dir={short_path}",
         *options,
     ]
     done = subprocess.run(

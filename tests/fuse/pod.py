@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.node import HEADRACE, wait_until
+from tests.node import HEADRACE, comm_of, wait_until
 from tests.unprivileged import UID, unprivileged
 from vfs.mounting import wire
 from vfs.mounting.connection import make_mount, make_mount_anew
@@ -278,14 +278,6 @@ class Attendant:
                 os.close(connection)
                 record, connection = held[fields["key"]]
                 wire.send(sock, Message("renewed", {"record": record.to_json()}, (connection,)))
-
-
-def comm_of(pid: int) -> str:
-    """Return the name that a process has given itself."""
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
 
 
 def environment_of(pid: int) -> list[bytes]:

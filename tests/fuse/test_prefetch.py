@@ -20,8 +20,10 @@ from cachesvc.ask import ask_service
 from cachesvc.client import CacheClient, Want
 from cachesvc.objectstore.local import LocalStore
 from cachesvc.objectstore.origin import parse_origin
-from tests.node import HEADRACE, Node, wait_until
+from tests.node import HEADRACE, Node, comm_of, wait_until
 
+FETCHER = "headrace-fetch"
+"""What the process that fetches calls itself."""
 CONTENT = {
     f"{directory}/{number:02}.{kind}": random.Random(number).randbytes(3000 + number)
     for directory in ("train/cats", "train/dogs", "test")
@@ -56,6 +58,16 @@ def prefetched(node: Node, *words: str | Path) -> dict[str, Any]:
     """Run the command and return what it says for scripts."""
     said: dict[str, Any] = json.loads(node.run("prefetch", *words, "--json").stdout)
     return said
+
+
+def kill_zygote(node: Node) -> None:
+    """SIGKILL the process from which others are forked, and none of those."""
+    (pid,) = (
+        pid
+        for pid in node.pids_of("vfs.mounting.zygote")
+        if not comm_of(pid).startswith("headrace-")
+    )
+    os.kill(pid, signal.SIGKILL)
 
 
 def names(prefix: str, kind: str = "") -> list[str]:
@@ -155,13 +167,38 @@ def test_an_interrupt_stops_it(node: Node, dataset: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        wait_until(lambda: node.pids_of("vfs.mounting.prefetcher"))
+        wait_until(lambda: node.pids_named(FETCHER))
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "Traceback" not in said
-    wait_until(lambda: not node.pids_of("vfs.mounting.prefetcher"))
+    wait_until(lambda: not node.pids_named(FETCHER))
     assert (dataset / "big").read_bytes() == CONTENT["big"]
+
+
+@pytest.mark.parametrize("role", ["supervisor", "zygote"])
+def test_it_goes_on_when_those_who_began_it_die(node: Node, dataset: Path, role: str) -> None:
+    """Nobody sees anything of it: the process that fetches needs neither of them."""
+    with subprocess.Popen(
+        [HEADRACE, "prefetch", dataset, "--bandwidth", "2M/s", "--json"],
+        env=node.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_until(lambda: node.pids_named(FETCHER))
+        if role == "zygote":
+            kill_zygote(node)
+        else:
+            node.kill(role)
+        said = json.loads(process.communicate(timeout=60)[0])
+    assert process.returncode == 0
+    assert said["filled_count"] == said["chunk_count"] > 0
+
+
+def test_a_zygote_that_was_killed_is_followed_by_another(node: Node, dataset: Path) -> None:
+    """Whoever wants to prefetch just then waits for it."""
+    kill_zygote(node)
+    assert prefetched(node, dataset)["is_full"] is False
 
 
 def test_what_cannot_be_fetched_is_an_error(node: Node, source: Path, dataset: Path) -> None:

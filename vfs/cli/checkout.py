@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from vfs.cli.options import json_option, print_json
-from vfs.cli.upgrade import key_of
+from vfs.cli.target import key_of
 from vfs.errors import MountError
 from vfs.mounting.ask import ask_supervisor
 from vfs.mounting.mount import resolve_mountpoint

@@ -9,21 +9,23 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
-from rich.progress import Progress
 
 from cachesvc.errors import UsageError
 from cachesvc.options import SizeType
+from vfs.cli.bars import LINE_SECONDS, shown_bars
 from vfs.cli.options import human_size, json_option, print_json
-from vfs.cli.progress import LINE_SECONDS, shown_bars
-from vfs.cli.upgrade import key_of
+from vfs.cli.target import key_of
 from vfs.errors import MountError
 from vfs.mounting.ask import ask_supervisor
 from vfs.mounting.mount import resolve_mountpoint
 from vfs.mounting.patterns import EVERYTHING, PathPattern
-from vfs.mounting.prefetching import Prefetched
+from vfs.mounting.prefetched import Prefetched
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 START_SECONDS = 60
 

@@ -8,16 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID
 
+from vfs.cli.bars import LINE_SECONDS, shown_bars
 from vfs.cli.options import human_size
 from vfs.snapshots.publish import Progress as PublishProgress
 from vfs.snapshots.publish import Step
 
 BYTES_COUNTED = frozenset({Step.HASH, Step.PACK})
-LINE_SECONDS = 5.0
-"""A plain line at most this often, and one when a step is over."""
 
 
 @contextmanager
@@ -28,20 +26,6 @@ def shown_progress() -> Iterator[PublishProgress]:
         return
     with shown_bars() as bars:
         yield BarProgress(bars)
-
-
-@contextmanager
-def shown_bars() -> Iterator[Progress]:
-    """Show bars on stderr for the length of a block; each says its `amount` in words."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[amount]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        yield bars
 
 
 class PlainProgress:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from vfs.cli.target import state_at
 from vfs.errors import MountError
 from vfs.mounting.elsewhere import shown_elsewhere
 from vfs.mounting.launch import await_end
 from vfs.mounting.mount import resolve_mountpoint, unmount
-from vfs.mounting.mountinfo import FILESYSTEM_TYPE, MountInfo, mounted_at
-from vfs.mounting.state import MountState, all_states, forget_state
+from vfs.mounting.mountinfo import FILESYSTEM_TYPE, mounted_at
+from vfs.mounting.state import forget_state
 
 
 @click.command()
@@ -35,14 +36,6 @@ def umount(mountpoint: Path, *, lazy: bool) -> None:
         return
     await_end(state.key, target)
     forget_state(state.key)
-
-
-def state_at(target: Path, live: MountInfo | None) -> MountState | None:
-    """Return what is on record of the mount at *target*, or of one that is gone from there."""
-    states = [state for state in all_states() if state.mountpoint == str(target)]
-    if live is not None:
-        states = [state for state in states if state.connection == live.minor]
-    return states[-1] if states else None
 
 
 def _served_on(target: Path, process: int) -> str:

@@ -8,11 +8,10 @@ from pathlib import Path
 import click
 
 from cachesvc.errors import UsageError
-from vfs.cli.umount import state_at
+from vfs.cli.target import key_of
 from vfs.errors import MountError
 from vfs.mounting.ask import ask_supervisor
 from vfs.mounting.mount import resolve_mountpoint
-from vfs.mounting.mountinfo import mounted_at
 
 UPGRADE_SECONDS = 600
 
@@ -38,12 +37,3 @@ def upgrade(mountpoint: Path | None, *, everything: bool, python: str) -> None:
     if answer.kind != "upgraded":
         raise MountError(f"not upgraded, the old processes go on: {answer.fields['error']}")
     click.echo(f"{answer.fields['count']} mounts are served by new processes")
-
-
-def key_of(target: Path) -> str:
-    """Return the key of the live mount at *target*. Raises MountError."""
-    live = mounted_at(target)
-    state = state_at(target, live)
-    if live is None or state is None:
-        raise MountError(f"nothing of headrace's is mounted at {target}; see 'headrace list'")
-    return state.key

@@ -13,7 +13,8 @@ from vfs.mounting.successor import TAKE_OVER
 
 STOPPED = "T"
 RUNTIME_MARK = b"HEADRACE_RUNTIME_DIR="
-WORKER_NAME = "headrace-worker"
+CHILD_PREFIX = "headrace-"
+WORKER_NAME = CHILD_PREFIX + "worker"
 
 
 class Role(StrEnum):
@@ -96,12 +97,17 @@ def process_of(pid: int) -> Process | None:
 
 
 def role_of(words: Sequence[bytes], name: str) -> Role | None:
-    """Return what a command line of ours starts; a worker is a zygote's child with another name."""
+    """Return what a command line of ours starts; a zygote's children have names of their own.
+
+    Of these only workers stay: whoever fetches or asks ends by itself.
+    """
     if b"-m" not in words[:-1]:
         return None
     module = words[words.index(b"-m") + 1].decode(errors="replace")
     role = ROLES.get(module)
-    return Role.WORKER if role is Role.ZYGOTE and name == WORKER_NAME else role
+    if role is Role.ZYGOTE and name.startswith(CHILD_PREFIX):
+        return Role.WORKER if name == WORKER_NAME else None
+    return role
 
 
 def runtime_in(environment: Sequence[bytes]) -> Path | None:

@@ -1,4 +1,4 @@
-"""The process behind `headrace prefetch`: fetches files of one mount and reports, line by line.
+"""What a child of the zygote does for `headrace prefetch`: fetches files of one mount and reports.
 
 It goes on for as long as somebody reads its reports: who interrupts the command ends it.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -15,9 +14,9 @@ from typing import Any
 import trio
 
 from cachesvc.errors import HeadraceError, first_error
-from cachesvc.logs import log_to_stderr
 from vfs.mounting.nodecache import cache_client
-from vfs.mounting.prefetching import Prefetched, Prefetching
+from vfs.mounting.prefetched import Prefetched
+from vfs.mounting.prefetching import Prefetching
 from vfs.mounting.spec import MountSpec
 from vfs.mounting.state import mount_directory
 from vfs.serving.epochs import EPOCHS_FILE, Epochs
@@ -96,13 +95,3 @@ def obey(order: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     except* HeadraceError as group:
         with suppress(NobodyListensError):
             reports.end(error=str(first_error(group)))
-
-
-def main() -> None:
-    """Read an order from standard input."""
-    log_to_stderr("prefetch")
-    obey(json.load(sys.stdin), [int(word) for word in sys.argv[1:]])
-
-
-if __name__ == "__main__":
-    main()

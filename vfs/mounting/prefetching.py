@@ -9,9 +9,7 @@ import fcntl
 import logging
 import os
 from collections.abc import AsyncIterable, Callable, Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import trio
 
@@ -19,6 +17,7 @@ from cachesvc.client import CacheClient, PlanState, Progress, Want
 from cachesvc.errors import HeadraceError, first_error
 from vfs.manifest.tree import Tree
 from vfs.mounting.patterns import EVERYTHING, PathPattern
+from vfs.mounting.prefetched import Prefetched
 from vfs.mounting.selection import FilesByName, FilesByPattern, WantedFiles, manifest_wants
 from vfs.mounting.spec import MountSpec
 from vfs.mounting.state import mount_directory
@@ -30,30 +29,6 @@ MANIFEST = "manifest"
 """What to give as a pattern when only names and attributes are wanted, and no file."""
 _WHOLE_CACHE = 1 << 62
 _ENDS = frozenset({PlanState.DONE, PlanState.WAITING, PlanState.FULL})
-
-
-@dataclass(frozen=True, slots=True)
-class Prefetched:
-    """How far prefetching has come. Counts files and their bytes as they are found, then chunks.
-
-    Of `chunk_count` chunks, `filled_count` need no fetch any more, `failed_count` of them since it
-    failed; `fetched_size` bytes came. `missing_count` names in a list were no files.
-    """
-
-    file_count: int = 0
-    file_size: int = 0
-    missing_count: int = 0
-    chunk_count: int = 0
-    filled_count: int = 0
-    failed_count: int = 0
-    fetched_size: int = 0
-    is_listed: bool = False
-    is_full: bool = False
-    error: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields by name."""
-        return asdict(self)
 
 
 Report = Callable[[Prefetched], None]

@@ -1,18 +1,18 @@
-"""The supervisor's end of `headrace prefetch`: a process that does it, with the mount's means."""
+"""The supervisor's end of `headrace prefetch`: has a process forked that does it."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Mapping
-from functools import partial
-from typing import Any, Protocol
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
-import trio
-
+from vfs.mounting import wire
+from vfs.mounting.forking import Zygote, ZygoteFailedError, ZygoteGoneError
 from vfs.mounting.keeping import HeldMount
 from vfs.mounting.link import Link
 from vfs.mounting.wire import Message
+
+log = logging.getLogger(__name__)
 
 
 class Served(Protocol):
@@ -24,36 +24,54 @@ class Served(Protocol):
         ...
 
 
-async def order_prefetch(mounts: Mapping[str, Served], link: Link, message: Message) -> None:
-    """Have a process fetch files of a mount, and stay until it is done or this is cancelled.
+async def order_prefetch(
+    mounts: Mapping[str, Served],
+    zygote: Callable[[], Awaitable[Zygote]],
+    link: Link,
+    message: Message,
+) -> None:
+    """Have a child of *zygote* fetch files of a mount; return when it is gone.
 
     Its reports go to whoever has the other end of the first descriptor; the second one, if there
-    is one, is a list of names. It is a process of its own for the reasons that a switch is one.
+    is one, is a list of names. It is a process of its own for the reasons that a switch is one, and
+    goes on when this is cancelled: it is whoever reads its reports that it works for.
     """
     served = mounts.get(message.fields["key"])
     if served is None:
         message.close()
         link.send("failed", error="the mount is gone; see 'headrace list'")
         return
-    async with trio.open_nursery() as nursery:
-        order = {"spec": served.mount.record.spec.to_json(), **message.fields}
-        await nursery.start(partial(_run, order, message.descriptors))
+    order = {"spec": served.mount.record.spec.to_json(), **message.fields}
+    try:
+        child = await _fork(zygote, order, message.descriptors)
+    except ZygoteFailedError as error:
+        link.send("failed", error=str(error))
+        return
+    finally:
         message.close()
-        link.send("prefetching")
+    link.send("prefetching")
+    try:
+        await child.receive()
+    finally:
+        child.close()
 
 
-async def _run(
-    order: Mapping[str, Any],
+async def _fork(
+    zygote: Callable[[], Awaitable[Zygote]],
+    order: Mapping[str, object],
     descriptors: tuple[int, ...],
-    task_status: trio.TaskStatus[object],
-) -> None:
-    """Run the process to its end; it says itself what goes wrong."""
-    await trio.run_process(
-        [sys.executable, "-P", "-m", "vfs.mounting.prefetcher", *map(str, descriptors)],
-        stdin=json.dumps(order).encode(),
-        pass_fds=descriptors,
-        cwd="/",
-        start_new_session=True,
-        check=False,
-        task_status=task_status,
-    )
+) -> Link:
+    """Return a link to a child, which breaks when it ends. Raises ZygoteFailedError."""
+    ours, theirs = wire.pair()
+    link = Link(ours)
+    with theirs:
+        while True:
+            try:
+                await (await zygote()).fork("prefetch", (theirs.fileno(), *descriptors), **order)
+            except ZygoteGoneError as error:
+                log.warning("%s", error)
+            except BaseException:
+                link.close()
+                raise
+            else:
+                return link

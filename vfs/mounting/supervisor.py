@@ -75,7 +75,7 @@ class Supervisor:
             "await_end": self._await_end,
             "upgrade": self._upgrade,
             "checkout": self._checkout,
-            "prefetch": partial(order_prefetch, self._mounts),
+            "prefetch": partial(order_prefetch, self._mounts, self._zygote.get),
         }
 
     async def run(self, ready: Callable[[], None]) -> None:

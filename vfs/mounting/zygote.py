@@ -1,7 +1,7 @@
 """The process from which workers are forked: everything imported, nothing opened, one thread.
 
-What the modules need of memory is there once, however many workers there are. In a mounter children
-are forked for questions about datasets too.
+What the modules need of memory is there once, however many workers there are. Children are forked
+for prefetches too, and in a mounter for questions about datasets.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from cachesvc.errors import HeadraceError
 from cachesvc.logs import log_to_stderr
 from vfs.mounting import wire
+from vfs.mounting.prefetcher import obey
 from vfs.mounting.record import MountRecord
 from vfs.mounting.resolving import RESOLVE_SECONDS, ResolveRequest, import_engines, resolve
 from vfs.mounting.role import is_mounter, mounter_cache
@@ -58,8 +61,7 @@ def _obey(order: Message) -> None:
         os.setsid()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _close_input()
-        become = _become_asker if order.kind == "resolve" else _become_worker
-        code = become(order)
+        code = _ROLES[order.kind](order)
     except BaseException:
         log.exception("a process ends unexpectedly")
     finally:
@@ -97,6 +99,21 @@ def _become_asker(order: Message) -> int:
             answer = wire.failure(error)
         wire.send(asked, answer)
     return 0
+
+
+def _become_prefetcher(order: Message) -> int:
+    """Fetch files of a mount ahead of whoever reads them. The first descriptor is only kept."""
+    Path("/proc/self/comm").write_text("headrace-fetch")
+    log_to_stderr("prefetch")
+    obey(order.fields, order.descriptors[1:])
+    return 0
+
+
+_ROLES: Final[Mapping[str, Callable[[Message], int]]] = {
+    "fork": _become_worker,
+    "resolve": _become_asker,
+    "prefetch": _become_prefetcher,
+}
 
 
 def _close_input() -> None:

@@ -46,8 +46,8 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(short_path: Path) -> Place:
+    return Place(short_path)
 
 
 @pytest.fixture(autouse=True)

@@ -71,6 +71,7 @@ def test_only_problems_make_a_node_unwell() -> None:
         ("python -P -m vfs.mounting.keeper", "python", Role.KEEPER),
         ("python -P -m vfs.mounting.zygote", "python", Role.ZYGOTE),
         ("python -P -m vfs.mounting.zygote", "headrace-worker", Role.WORKER),
+        ("python -P -m vfs.mounting.zygote", "headrace-fetch", None),
         ("python -P -m cachesvc {}", "python", Role.CACHE),
         ("python -m pytest vfs.mounting.keeper", "python", None),
         ("vi vfs/mounting/keeper.py", "vi", None),
