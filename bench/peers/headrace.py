@@ -35,7 +35,7 @@ class HeadraceMount:
 
     def announced(self, order: Path) -> AbstractContextManager[None]:
         """Say for the length of a block that files are read in the *order* that a file holds."""
-        return self._command.beside("prefetch", str(self.path), "--order", str(order))
+        return self._command.beside("prefetch", str(self.path), "--order", str(order), "--follow")
 
     def reads_announced(self) -> int:
         """Return how many reads the cache service has been told of."""

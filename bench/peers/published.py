@@ -37,15 +37,15 @@ class HeadraceS3:
         missing = [word for word in self.publishing if word not in help_of("snapshot")]
         if missing:
             raise PeerUnavailableError(f"this headrace has no 'snapshot {' '.join(missing)}'")
-        if self.announcing and "--order" not in help_of("prefetch"):
-            raise PeerUnavailableError("this headrace has no 'prefetch --order'")
+        if self.announcing and "--follow" not in help_of("prefetch"):
+            raise PeerUnavailableError("this headrace has no 'prefetch --follow'")
         return f"headrace {importlib.metadata.version('headrace')}"
 
     def settings(self) -> str:
         """Return how it is run."""
         publish = " ".join(("headrace snapshot", *self.publishing))
         mount = " ".join(("headrace mount", *self.mounting))
-        order = "; headrace prefetch MOUNTPOINT --order FILE" if self.announcing else ""
+        order = "; headrace prefetch MOUNTPOINT --order FILE --follow" if self.announcing else ""
         return f"{publish}; {mount}{order}"
 
     @contextmanager
@@ -124,7 +124,7 @@ class HeadraceShown:
             return
         order = self.path.with_name("order")
         order.write_text("".join(f"{path}\n" for path in paths))
-        with self.command.beside("prefetch", str(self.path), "--order", str(order)):
+        with self.command.beside("prefetch", str(self.path), "--order", str(order), "--follow"):
             yield
 
 

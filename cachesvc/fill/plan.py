@@ -90,15 +90,17 @@ class Plan:
 
         *window_limit* bounds the window that was asked for.
         """
-        has_room = self.order.ahead_size < min(self._window_size, window_limit)
-        has_more = self._again or (has_room and (self._groups or self._pieces))
+        has_more = self._again or (self._has_room(window_limit) and (self._groups or self._pieces))
         if not has_more or self._is_expired:
             return None
         return max(self._pace.ready_at, self._full_until)
 
-    def take(self, is_held: IsHeld, now: float) -> Step | None:
-        """Go on by one group of uses; None when these need no fetch. `ready_at` must say when."""
-        step = self._repeated() if self._again else self._next_step(is_held)
+    def take(self, is_held: IsHeld, now: float, window_limit: int) -> Step | None:
+        """Go on by a group of uses, as far as there is room; None when these need no fetch.
+
+        `ready_at` must say when.
+        """
+        step = self._repeated() if self._again else self._next_step(is_held, window_limit)
         if step is not None:
             self._flying_count += 1
             self.served_size += step.size
@@ -159,46 +161,68 @@ class Plan:
             return None
         return replace(step, wanted=replace(wanted, indices=step.wanted.indices))
 
-    def _next_step(self, is_held: IsHeld) -> Step | None:
-        """Count the uses of the next group; return what has to be fetched for them."""
-        group = self._next_group()
-        if group is None:
+    def _has_room(self, window_limit: int) -> bool:
+        """Say whether the next chunk fits ahead of the reader, as far as it is known.
+
+        One may always be there. None is one too many: eviction would have no room for all, and the
+        plan does not come back to what was evicted.
+        """
+        ahead_size = self.order.ahead_size
+        next_size = _first_size(self._groups[0]) if self._groups else 0
+        return not ahead_size or ahead_size + next_size <= min(self._window_size, window_limit)
+
+    def _next_step(self, is_held: IsHeld, window_limit: int) -> Step | None:
+        """Count uses of the next group; return what has to be fetched for them."""
+        if not self._groups:
+            self._unpack()
+        if not self._groups or not self._has_room(window_limit):
             return None
+        group = self._groups.popleft()
         try:
             wanted = self._resolve(group)
         except HeadraceError as error:
             self._pass_over(len(group.indices), error)
             return None
-        missing = self._missing(wanted, is_held)
+        use_count, missing = self._counted(wanted, is_held, window_limit)
+        group, rest = _split(group, use_count)
+        if rest.indices:
+            self._groups.appendleft(rest)
         if missing:
             needed = replace(wanted, indices=list(missing))
-            return Step(group, needed, len(group.indices), sum(missing.values()))
-        self._filled_count += len(group.indices)
+            return Step(group, needed, use_count, sum(missing.values()))
+        self._filled_count += use_count
         return None
 
-    def _missing(self, wanted: Wanted, is_held: IsHeld) -> dict[int, int]:
-        """Count the uses of some chunks; return the bytes of those that must be fetched."""
+    def _counted(
+        self, wanted: Wanted, is_held: IsHeld, window_limit: int
+    ) -> tuple[int, dict[int, int]]:
+        """Count uses of some chunks while there is room, of one at least.
+
+        Returns how many, and the bytes of each chunk that must be fetched for them.
+        """
+        limit = min(self._window_size, window_limit)
         missing: dict[int, int] = {}
-        for index in wanted.indices:
+        for count, index in enumerate(wanted.indices):
             start, stop = wanted.ref.chunk_range(index)
-            is_due = self.order.count_next(stored_size(stop - start))
+            size = stored_size(stop - start)
+            if count and self.order.ahead_size + size > limit:
+                return count, missing
+            is_due = self.order.count_next(size)
             if is_due and not is_held(wanted.ref.chunk_id(index)):
                 missing[index] = stop - start
-        return missing
+        return len(wanted.indices), missing
 
-    def _next_group(self) -> Chunks | None:
-        """Return what the next uses read, None where that cannot be understood."""
-        if not self._groups:
-            use_count, packed = self._pieces.popleft()
-            try:
-                groups = unpack_wants(packed)
-                if sum(len(group.indices) for group in groups) != use_count:
-                    raise ProtocolError("an announcement has not as many reads as it says")
-            except ProtocolError as error:
-                self._pass_over(use_count, error)
-                return None
+    def _unpack(self) -> None:
+        """Learn what the next uses read; pass over what cannot be understood."""
+        use_count, packed = self._pieces.popleft()
+        try:
+            groups = unpack_wants(packed)
+            if sum(len(group.indices) for group in groups) != use_count:
+                raise ProtocolError("an announcement has not as many reads as it says")
+        except ProtocolError as error:
+            self._pass_over(use_count, error)
+        else:
             self._groups.extend(groups)
-        return self._groups.popleft() if self._groups else None
 
     def _pass_over(self, use_count: int, error: HeadraceError) -> None:
         """Leave uses out that cannot be fetched."""
@@ -211,3 +235,18 @@ class Plan:
         self._filled_count += use_count
         self._failed_count += use_count
         self._error = [type(error).__name__, str(error)]
+
+
+def _first_size(group: Chunks) -> int:
+    """Return what the first chunk of a group takes in the store; nobody has checked the group."""
+    first = group.indices[0] if group.indices else 0
+    return stored_size(max(0, min(group.chunk_size, group.size - first * group.chunk_size)))
+
+
+def _split(group: Chunks, count: int) -> tuple[Chunks, Chunks]:
+    """Return the first *count* reads of a group, and the rest."""
+    indices, hashes = group.indices, group.hashes
+    return (
+        group._replace(indices=indices[:count], hashes=hashes[:count]),
+        group._replace(indices=indices[count:], hashes=hashes[count:]),
+    )

@@ -74,8 +74,11 @@ class Plans:
         return soonest
 
     def is_announced(self, chunk: ChunkId) -> bool:
-        """Say whether somebody announced to read a chunk and has not read it yet."""
-        return self.next_use(chunk) is not None
+        """Say whether a chunk is part of an order that somebody is still reading.
+
+        It comes when it is due; one that was read and is not to be read again need not come.
+        """
+        return any(chunk in plan.order for plan in self._plans if not plan.order.is_over)
 
     def ready_at(self) -> float | None:
         """Return from when on there is something to take; None when that is not known."""
@@ -92,7 +95,7 @@ class Plans:
         if not ready:
             return None
         plan = min(ready, key=_served_size)
-        return plan, plan.take(is_held, now)
+        return plan, plan.take(is_held, now, self._window_limit)
 
     def progress(self, plan: Plan, now: float) -> Progress:
         """Return what a plan's client is told."""

@@ -27,7 +27,8 @@ class PrefetchQueue:
     """Fills what is added, oldest first, a few requests at a time.
 
     Several clients may ask for the same chunks: what is on its way by then takes no place. Nor does
-    what somebody announced to read, which comes when it is due.
+    what is part of an announced order, which comes when it is due: among files that are read in a
+    random order some seem to be read in a row.
 
     What does not fit in the queue is dropped: its reader will ask for it. Failures are dropped too,
     since the reader's own request will meet them.

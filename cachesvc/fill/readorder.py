@@ -50,6 +50,15 @@ class ReadOrder:
         """Return how many uses there are."""
         return len(self._chunk_of)
 
+    def __contains__(self, chunk: ChunkId) -> bool:
+        """Return whether there is any use of *chunk*, over or to come."""
+        return self._numbers.find(chunk) is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all uses that are known are over."""
+        return self.position == len(self)
+
     def append(self, chunk: ChunkId) -> None:
         """Let *chunk* be used once more, after all that is known so far."""
         number, use = self._numbers.add(chunk), len(self)

@@ -60,6 +60,22 @@ def prefetched(node: Node, *words: str | Path) -> dict[str, Any]:
     return said
 
 
+@contextmanager
+def prefetching(node: Node, *words: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """Run the command for the length of a block, at most."""
+    with subprocess.Popen(
+        [HEADRACE, "prefetch", *words],
+        env=node.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def kill_zygote(node: Node) -> None:
     """SIGKILL the process from which others are forked, and none of those."""
     (pid,) = (
@@ -149,6 +165,38 @@ def test_a_cache_that_is_too_small_says_so(node: Node, source: Path) -> None:
             assert len((mount / f"{number:02}").read_bytes()) == 1 << 20
 
 
+@pytest.mark.parametrize("words", [[], ["--window", "4M"]])
+def test_who_follows_the_readers_fetches_what_a_cache_does_not_hold(
+    node: Node, source: Path, tmp_path: Path, words: list[str]
+) -> None:
+    """With --follow each file is in the cache before it is read, however small the cache is, and no
+    further ahead than --window says; the command ends when the last one was read.
+    """
+    content = {f"{number:02}": random.Random(number).randbytes(1 << 20) for number in range(40)}
+    for name, data in content.items():
+        (source / name).write_bytes(data)
+    node.snapshot(source)
+    mount = node.mount(source, "--cache-size", "24M")
+    order = tmp_path / "order"
+    names = random.Random(3).sample(sorted(content), len(content))
+    order.write_text("".join(f"{name}\n" for name in names))
+    with prefetching(node, mount, "--order", order, "--follow", *words, "--json") as process:
+        for number, name in enumerate(names):
+            wait_until(lambda name=name: is_cached(mount / name))  # type: ignore[misc]
+            if words:
+                assert not any(is_cached(mount / later) for later in names[number + 8 :])
+            assert read_uncached(mount / name) == content[name]
+        said = json.loads(process.communicate(timeout=60)[0])
+    assert process.returncode == 0
+    assert said["filled_count"] == said["chunk_count"] == len(content)
+    assert said["fetched_size"] == len(content) << 20
+
+
+def is_cached(path: Path) -> bool:
+    """Return whether all of a file is in the node's cache."""
+    return int(os.getxattr(path, "user.headrace.cached_bytes")) == path.stat().st_size
+
+
 @pytest.fixture
 def interruptible() -> Iterator[None]:
     """Commands heed SIGINT, though a shell that runs the tests in the background ignores it."""
@@ -160,13 +208,7 @@ def interruptible() -> Iterator[None]:
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_stops_it(node: Node, dataset: Path) -> None:
     """Ctrl-C ends the command at once and with it the fetching."""
-    with subprocess.Popen(
-        [HEADRACE, "prefetch", dataset, "--bandwidth", "1K/s"],
-        env=node.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with prefetching(node, dataset, "--bandwidth", "1K/s") as process:
         wait_until(lambda: node.pids_named(FETCHER))
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
@@ -179,12 +221,7 @@ def test_an_interrupt_stops_it(node: Node, dataset: Path) -> None:
 @pytest.mark.parametrize("role", ["supervisor", "zygote"])
 def test_it_goes_on_when_those_who_began_it_die(node: Node, dataset: Path, role: str) -> None:
     """Nobody sees anything of it: the process that fetches needs neither of them."""
-    with subprocess.Popen(
-        [HEADRACE, "prefetch", dataset, "--bandwidth", "2M/s", "--json"],
-        env=node.environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with prefetching(node, dataset, "--bandwidth", "2M/s", "--json") as process:
         wait_until(lambda: node.pids_named(FETCHER))
         if role == "zygote":
             kill_zygote(node)
@@ -218,6 +255,7 @@ def test_what_cannot_be_fetched_is_an_error(node: Node, source: Path, dataset: P
         (["../x"], 2, "must stay within"),
         (["x", "--order", "/dev/null"], 2, "PATTERN or --order"),
         (["--bandwidth", "quick"], 2, "no size"),
+        (["--window", "1G"], 2, "say --follow as well"),
     ],
 )
 def test_wrong_use_is_refused(

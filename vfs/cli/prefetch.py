@@ -22,7 +22,7 @@ from vfs.errors import MountError
 from vfs.mounting.ask import ask_supervisor
 from vfs.mounting.mount import resolve_mountpoint
 from vfs.mounting.patterns import EVERYTHING, PathPattern
-from vfs.mounting.prefetched import Prefetched
+from vfs.mounting.prefetched import Prefetched, Terms
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -58,24 +58,44 @@ class BandwidthType(SizeType):
 @click.option(
     "--bandwidth", type=BandwidthType(), default=0, help="Fetch no faster, such as 100MB/s."
 )
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="When the cache is full, stay and fetch on as files are read; keep what is wanted next.",
+)
+@click.option(
+    "--window",
+    type=SizeType(),
+    default=0,
+    help="With --follow: fetch no more than this ahead of who reads, such as 20G.",
+)
 @json_option
 def prefetch(
-    mountpoint: Path, pattern: str | None, names: BinaryIO | None, bandwidth: int, *, as_json: bool
+    mountpoint: Path,
+    pattern: str | None,
+    names: BinaryIO | None,
+    bandwidth: int,
+    window: int,
+    *,
+    follow: bool,
+    as_json: bool,
 ) -> None:
     """Have files of the mount at MOUNTPOINT fetched now, all or those that match PATTERN.
 
     PATTERN is relative to MOUNTPOINT: * and ? stand for characters of one name, ** for any depth; a
-    directory stands for all below it. Ends when all is in the node's cache, or the cache is full.
-    What somebody reads meanwhile goes first.
+    directory stands for all below it. Ends when all is in the node's cache, or the cache is full;
+    with --follow when all was in it. What somebody reads meanwhile goes first.
     """
     if pattern is not None and names is not None:
         raise UsageError("name a PATTERN or --order; see 'headrace prefetch --help'")
+    if window and not follow:
+        raise UsageError("--window is how far ahead of readers to be: say --follow as well")
     PathPattern(pattern or EVERYTHING)
     target = resolve_mountpoint(mountpoint)
     question = {
         "key": key_of(target),
         "pattern": pattern or EVERYTHING,
-        "bandwidth": bandwidth,
+        "terms": Terms(bandwidth, window, follow).to_json(),
     }
     listing = [] if names is None else [_descriptor_of(names)]
     with _ordered(target, question, listing) as reports, _shown(quiet=as_json) as show:
@@ -83,7 +103,7 @@ def prefetch(
     if as_json:
         print_json(done.to_json())
     else:
-        click.echo(in_words(target, done))
+        click.echo(in_words(target, done, "fetched and followed" if follow else "in the cache"))
     if done.failed_count:
         raise MountError(f"{target}: {done.failed_count} chunks could not be fetched: {done.error}")
 
@@ -174,12 +194,12 @@ def amount_text(prefetched: Prefetched) -> str:
     )
 
 
-def in_words(target: Path, done: Prefetched) -> str:
-    """Return one line on what is in the cache now."""
+def in_words(target: Path, done: Prefetched, end: str) -> str:
+    """Return one line on what is in the cache now, if it came to this *end*."""
     files = f"{target}: {done.file_count:,} files, {human_size(done.file_size)}"
     missing = f"; {done.missing_count:,} names are no files" if done.missing_count else ""
     if done.is_full:
         return f"{files}; the cache is full at {amount_text(done)}{missing}"
     if left_out := done.chunk_count - done.filled_count:
         return f"{files}; {left_out:,} chunks are too many for one order: do it again{missing}"
-    return f"{files} in the cache, {human_size(done.fetched_size)} of them fetched now{missing}"
+    return f"{files} {end}, {human_size(done.fetched_size)} of them fetched now{missing}"

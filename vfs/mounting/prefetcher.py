@@ -15,7 +15,7 @@ import trio
 
 from cachesvc.errors import HeadraceError, first_error
 from vfs.mounting.nodecache import cache_client
-from vfs.mounting.prefetched import Prefetched
+from vfs.mounting.prefetched import Prefetched, Terms
 from vfs.mounting.prefetching import Prefetching
 from vfs.mounting.spec import MountSpec
 from vfs.mounting.state import mount_directory
@@ -74,12 +74,12 @@ async def fetch(order: Mapping[str, Any], names: int | None, reports: Reports) -
         nursery.start_soon(reports.run)
         await nursery.start(client.run)
         tree = await open_cached(client, spec.source.root, spec.repository.root, snapshot)
-        prefetching = Prefetching(client, tree, reports.note)
+        prefetching = Prefetching(client, tree, reports.note, Terms(**order["terms"]))
         if names is None:
-            done = await prefetching.by_pattern(order["pattern"], order["bandwidth"])
+            done = await prefetching.by_pattern(order["pattern"])
         else:
             with open(names, "rb", closefd=False) as lines:  # noqa: ASYNC230  waits for nothing
-                done = await prefetching.by_name(lines, spec.mountpoint, order["bandwidth"])
+                done = await prefetching.by_name(lines, spec.mountpoint)
         reports.end(done=done.to_json())
         nursery.cancel_scope.cancel()
 

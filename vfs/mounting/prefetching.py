@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
 from collections.abc import AsyncIterable, Callable, Iterable
 from pathlib import Path
@@ -17,7 +18,7 @@ from cachesvc.client import CacheClient, PlanState, Progress, Want
 from cachesvc.errors import HeadraceError, first_error
 from vfs.manifest.tree import Tree
 from vfs.mounting.patterns import EVERYTHING, PathPattern
-from vfs.mounting.prefetched import Prefetched
+from vfs.mounting.prefetched import Prefetched, Terms
 from vfs.mounting.selection import FilesByName, FilesByPattern, WantedFiles, manifest_wants
 from vfs.mounting.spec import MountSpec
 from vfs.mounting.state import mount_directory
@@ -29,64 +30,89 @@ MANIFEST = "manifest"
 """What to give as a pattern when only names and attributes are wanted, and no file."""
 _WHOLE_CACHE = 1 << 62
 _ENDS = frozenset({PlanState.DONE, PlanState.WAITING, PlanState.FULL})
+LEFT_SECONDS = 60.0
+"""How long readers who are followed may pause once all is here. Reads that the kernel answers by
+itself are not heard of, so the last ones may never be."""
 
 
 Report = Callable[[Prefetched], None]
 
 
 class Prefetching:
-    """One announced order of files, from its first name until all is in the cache."""
+    """One announced order of files, from its first name until all is in the cache or was."""
 
-    def __init__(self, client: CacheClient, tree: Tree, report: Report) -> None:
+    def __init__(
+        self, client: CacheClient, tree: Tree, report: Report, terms: Terms | None = None
+    ) -> None:
         """Find files in *tree*, have them fetched by *client*, tell *report* now and then."""
         self._client = client
         self._tree = tree
         self._report = report
+        self._terms = terms or Terms()
         self._is_listed = False
 
-    async def by_pattern(self, pattern: str, bandwidth: int = 0) -> Prefetched:
-        """Fetch the files that match, in the order of the manifest, until the cache is full."""
-        return await self._files(FilesByPattern(self._tree, PathPattern(pattern)), bandwidth)
+    async def by_pattern(self, pattern: str) -> Prefetched:
+        """Fetch the files that match, in the order of the manifest."""
+        return await self._files(FilesByPattern(self._tree, PathPattern(pattern)))
 
-    async def by_name(
-        self, lines: Iterable[bytes], mountpoint: Path, bandwidth: int = 0
-    ) -> Prefetched:
-        """Fetch the files that a list names, in its order, until the cache is full."""
-        return await self._files(FilesByName(self._tree, lines, mountpoint), bandwidth)
+    async def by_name(self, lines: Iterable[bytes], mountpoint: Path) -> Prefetched:
+        """Fetch the files that a list names, in its order."""
+        return await self._files(FilesByName(self._tree, lines, mountpoint))
 
     async def manifest(self) -> Prefetched:
         """Fetch the manifest alone."""
-        return await self._fetched(manifest_wants(self._tree, self._client), Prefetched, 0)
+        return await self._fetched(manifest_wants(self._tree, self._client), Prefetched)
 
-    async def _files(self, files: FilesByPattern | FilesByName, bandwidth: int) -> Prefetched:
+    async def _files(self, files: FilesByPattern | FilesByName) -> Prefetched:
         wanted = WantedFiles(self._tree, self._client, files)
 
         def found() -> Prefetched:
             missing = files.missing_count if isinstance(files, FilesByName) else 0
             return Prefetched(wanted.file_count, wanted.file_size, missing)
 
-        return await self._fetched(wanted, found, bandwidth)
+        return await self._fetched(wanted, found)
 
     async def _fetched(
         self,
         wants: AsyncIterable[Want] | Iterable[Want],
         found: Callable[[], Prefetched],
-        bandwidth: int,
     ) -> Prefetched:
         """Announce *wants*, follow the progress, and return what has become of them."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._announce, wants, bandwidth)
-            progress: Progress | None = None
-            while progress is None or progress.state not in _ENDS:
-                progress = await self._client.progressed(progress)
-                prefetched = self._joined(found(), progress)
-                self._report(prefetched)
+            nursery.start_soon(self._announce, wants)
+            progress = await self._client.progressed(None)
+            self._report(self._joined(found(), progress))
+            while not self._is_over(progress):
+                with trio.move_on_after(self._patience_seconds(progress)) as waiting:
+                    progress = await self._client.progressed(progress)
+                    self._report(self._joined(found(), progress))
+                if waiting.cancelled_caught:
+                    break
+            done = self._joined(found(), progress)
             nursery.cancel_scope.cancel()
         self._client.withdraw_nowait()
-        return prefetched
+        return done
 
-    async def _announce(self, wants: AsyncIterable[Want] | Iterable[Want], bandwidth: int) -> None:
-        await self._client.announce(wants, window_size=_WHOLE_CACHE, bandwidth=bandwidth)
+    def _is_over(self, progress: Progress) -> bool:
+        """Say whether nothing more is to come, or nothing more is wanted."""
+        if self._terms.follows:
+            return progress.state == PlanState.DONE and self._unread_count(progress) <= 0
+        return progress.state in _ENDS
+
+    def _patience_seconds(self, progress: Progress) -> float:
+        """Return how long to wait for more."""
+        is_left_to_readers = self._terms.follows and progress.state == PlanState.DONE
+        return LEFT_SECONDS if is_left_to_readers else math.inf
+
+    def _unread_count(self, progress: Progress) -> int:
+        return self._client.announced_count - progress.read_count
+
+    async def _announce(self, wants: AsyncIterable[Want] | Iterable[Want]) -> None:
+        await self._client.announce(
+            wants,
+            window_size=self._terms.window_size or _WHOLE_CACHE,
+            bandwidth=self._terms.bandwidth,
+        )
         self._is_listed = True
 
     def _joined(self, found: Prefetched, progress: Progress) -> Prefetched:
@@ -98,6 +124,7 @@ class Prefetching:
             self._client.announced_count,
             progress.filled_count,
             progress.failed_count,
+            progress.read_count,
             progress.fetched_size,
             self._is_listed,
             progress.state in {PlanState.WAITING, PlanState.FULL},

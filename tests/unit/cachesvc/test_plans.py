@@ -13,12 +13,15 @@ from cachesvc.fill.cache import Wanted
 from cachesvc.fill.plan import FULL_SECONDS, Plan, Step
 from cachesvc.fill.plans import Plans
 from cachesvc.planned import PiecePacker, pack_wants, unpack_wants
+from cachesvc.store.slab import stored_size
 from cachesvc.want import Want, chunks_in
 from cachesvc.wire import MAX_ANNOUNCED, Announce, Chunks, PlanState, ProtocolError
 from cachesvc.wire import Plan as PlanMessage
 from tests.fakes.memory_store import MemoryStore
 
 SIZE = MIB
+PLACE = stored_size(SIZE)
+"""What a chunk of that size takes of a window."""
 STORE = MemoryStore()
 
 
@@ -82,7 +85,7 @@ def test_chunks_are_fetched_in_the_order_of_the_plan() -> None:
 def test_no_more_than_the_window_is_fetched_ahead_of_the_reader() -> None:
     plans = Plans(100 * MIB)
     wants = files(20)
-    plan = planned(plans, wants, window=4 * MIB)
+    plan = planned(plans, wants, window=5 * PLACE - 1)
     steps = taken(plans)
     assert len(steps) == 4
     for _, step in steps:
@@ -93,14 +96,14 @@ def test_no_more_than_the_window_is_fetched_ahead_of_the_reader() -> None:
 
 
 def test_all_windows_together_leave_the_store_room() -> None:
-    plans = Plans(8 * MIB)
+    plans = Plans(8 * PLACE)
     for number in range(2):
         planned(plans, files(20, f"of-{number}"), number=number)
     assert Counter(plan.number for plan, _ in taken(plans)) == {0: 4, 1: 4}
 
 
 def test_what_is_held_costs_no_fetch_and_counts_for_the_window() -> None:
-    plans = Plans(4 * MIB)
+    plans = Plans(4 * PLACE)
     wants = files(6)
     plan = planned(plans, wants)
     steps = taken(plans, held=[want.chunk for want in wants[:3]])
@@ -122,6 +125,47 @@ def test_reads_in_a_row_of_one_object_are_one_step_of_16_mib() -> None:
     plans = Plans(100 * MIB)
     planned(plans, [Want(0, big, index) for index in range(20)])
     assert [len(step.wanted.indices) for _, step in taken(plans)] == [16, 4]
+
+
+@pytest.mark.parametrize("room", [1, PLACE, 5 * PLACE, 6 * PLACE - 1, 17 * PLACE])
+def test_reads_in_a_row_take_the_room_there_is_and_one_chunk_always_has_some(room: int) -> None:
+    big = file("big", chunk_count=40)
+    plans = Plans(room)
+    plan = planned(plans, [Want(0, big, index) for index in range(40)])
+    fetched: list[int] = []
+    while len(fetched) < 40:
+        steps = taken(plans)
+        fetched += [index for _, step in steps for index in step.wanted.indices]
+        assert plan.order.ahead_size <= max(room, PLACE)
+        for _, step in steps:
+            assert len(step.group.indices) == step.use_count
+            plan.filled(step)
+            plans.read([big.chunk_id(index) for index in step.wanted.indices])
+    assert fetched == list(range(40))
+    assert plans.progress(plan, 0.0).filled_count == 40
+
+
+def test_what_of_a_step_failed_for_want_of_credentials_is_tried_again_and_no_more() -> None:
+    big = file("big", chunk_count=4)
+    plans = Plans(3 * PLACE)
+    plan = planned(plans, [Want(0, big, index) for index in range(4)])
+    ((_, step),) = taken(plans)
+    plan.failed(step, CredentialsExpiredError("expired"))
+    plan.renew()
+    ((_, again),) = taken(plans)
+    assert again.wanted.indices == [0, 1, 2]
+
+
+def test_what_was_announced_stays_so_until_the_order_is_over() -> None:
+    plans = Plans(100 * MIB)
+    wants = files(3)
+    planned(plans, wants)
+    taken(plans)
+    plans.read([wants[0].chunk])
+    assert plans.is_announced(wants[0].chunk)
+    assert not plans.is_announced(file("other").chunk_id(0))
+    plans.read([want.chunk for want in wants])
+    assert not any(plans.is_announced(want.chunk) for want in wants)
 
 
 def test_the_bandwidth_is_kept_on_average() -> None:
@@ -209,7 +253,7 @@ def test_a_failure_is_counted_and_the_rest_is_fetched() -> None:
 
 def test_expired_credentials_stop_a_plan_until_there_are_others() -> None:
     plans = Plans(100 * MIB)
-    plan = planned(plans, files(3), window=2 * MIB)
+    plan = planned(plans, files(3), window=2 * PLACE)
     (_, first), (_, second) = taken(plans)
     plan.failed(first, CredentialsExpiredError("expired"))
     plan.filled(second)
