@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -13,10 +14,14 @@ import pytest
 
 from tests.inprocess.conftest import NAMES, Desk
 from tests.node import wait_until
+from vfs.inprocess.content import EPOCH
 from vfs.inprocess.filesystem import HeadraceFileSystem
 from vfs.inprocess.loopthread import LoopThread
+from vfs.serving.awaited import shared_awaited
 
 WAIT_SECONDS = 20.0
+AGO = 0.0
+"""When nothing that is claimed now had lapsed."""
 
 
 def is_here(fs: HeadraceFileSystem, name: str) -> bool:
@@ -37,6 +42,33 @@ def test_files_after_those_that_are_read_in_order(lonely_desk: Desk) -> None:
     for number in range(6):
         fs.cat_file(f"{number:02}")
     wait_until(lambda: is_here(fs, "08"))
+
+
+def test_processes_that_read_in_order_together(lonely_desk: Desk) -> None:
+    """What one had fetched ahead is awaited no more once another has read it: they share the bytes
+    that may be fetched in vain, and ask for each file once.
+    """
+    place = lonely_desk.node.directory / "data"
+    place.mkdir()
+    for number in range(60):
+        (place / f"{number:02}").write_bytes(os.urandom(20_000))
+    snapshot_id = lonely_desk.publish(place)
+    fs = lonely_desk.open(place)
+    for number in range(6):
+        fs.cat_file(f"{number:02}")
+    wait_until(lambda: is_here(fs, "08"))
+    table = shared_awaited(lonely_desk.node.cache, snapshot_id)
+    file = EPOCH, fs.connect().names.inode("08").position
+    assert not table.claim(file, AGO)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        # The first has to wait: from there on reads are told.
+        pool.apply(read_files, (fs, ["59", "08"]))
+        wait_until(lambda: table.claim(file, AGO))
+
+
+def read_files(fs: HeadraceFileSystem, names: list[str]) -> None:
+    for name in names:
+        fs.cat_file(name)
 
 
 def test_files_of_an_announced_order_come_in_that_order_alone(lonely_desk: Desk) -> None:

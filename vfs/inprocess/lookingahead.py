@@ -39,12 +39,20 @@ class LookingAhead:
     """Hears of reads from any thread, and has fetched what will follow them."""
 
     def __init__(
-        self, history: History, roots: dict[int, str], client: CacheClient, loop: LoopThread
+        self,
+        history: History,
+        roots: dict[int, str],
+        client: CacheClient,
+        loop: LoopThread,
+        awaited: Awaited,
     ) -> None:
-        """Look ahead on the one snapshot of *history* by *client*, which a task of *loop* runs."""
+        """Look ahead on the one snapshot of *history* by *client*, which a task of *loop* runs.
+
+        Of what others have a part in *awaited* each file is asked for by one of them.
+        """
         opener = partial(open_cached, client, roots[SOURCE], roots[REPOSITORY])
         mounted = MountedSnapshots(history, opener)
-        self._lookahead = Lookahead(mounted, Layouts(mounted, roots), client, Awaited())
+        self._lookahead = Lookahead(mounted, Layouts(mounted, roots), client, awaited)
         self._epoch = history.current
         self._loop = loop
         self._untold: deque[Noted] = deque(maxlen=MOST_UNTOLD)

@@ -25,6 +25,7 @@ from vfs.inprocess.loopthread import LoopThread, RunningTask
 from vfs.inprocess.namespace import Namespace
 from vfs.inprocess.questions import MappedManifest, Piece, Questions
 from vfs.inprocess.spec import DatasetSpec
+from vfs.serving.awaited import shared_awaited
 from vfs.serving.extent import REPOSITORY, SOURCE
 from vfs.serving.layout import Layouts
 from vfs.serving.manifestsource import CachedManifest, open_tree
@@ -64,7 +65,9 @@ class OpenSnapshot:
             self._running.end()
             raise
         self.names = Namespace(tree, questions)
-        self._ahead = LookingAhead(history, roots, client, loop)
+        # In the cache's directory, as whoever reads the same has that: it goes when the cache does.
+        awaited = shared_awaited(spec.cache.directory, found.snapshot_id)
+        self._ahead = LookingAhead(history, roots, client, loop, awaited)
         self.content = Content(
             layouts=Layouts(mounted, roots),
             questions=questions,

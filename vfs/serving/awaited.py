@@ -1,16 +1,18 @@
-"""Files that were asked for ahead and that nobody has read yet, as all workers of a mount see it.
+"""Files that were asked for ahead and that nobody has read yet, as all who share a scan see it.
 
-The workers share the reads of each scan, and each plans the whole of it: who claims a file first
-has it fetched. They all map one table, in which a file has a place by its number. What is forgotten
-because two files have the same place, or two workers wrote at once, costs time and no byte: the
-cache service fetches everything once.
+They are the workers of a mount, or processes that read in process. Each has a part of the reads and
+plans the whole of it: who claims a file first has it fetched. They all map one table, in which a
+file has a place by its number. What is forgotten because two files have the same place, or two
+processes wrote at once, costs time and no byte: the cache service fetches everything once.
 """
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import struct
+from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
@@ -23,48 +25,66 @@ CLAIM_SECONDS: Final = 10.0
 """What was fetched ahead may be gone after that: its lease in the cache ends."""
 SLOT: Final = struct.Struct("<Qd")
 TABLE_SIZE: Final = FILES_AWAITED * SLOT.size
+SALT_SIZE: Final = 8
 NOBODY: Final = 0
 """The number of no file."""
+
+
+class Claim(IntEnum):
+    """What became of the wish to await a file."""
+
+    REFUSED = 0
+    """Somebody awaits it."""
+    GRANTED = 1
+    RENEWED = 2
+    """Somebody awaited it, too long ago: it may be here or gone, and is accounted for."""
 
 
 class Awaited:
     """The files awaited by those who share a table, which is this object's own unless given."""
 
-    def __init__(self, table: bytearray | mmap.mmap | None = None) -> None:
-        """Begin with what *table* says."""
+    def __init__(self, table: bytearray | mmap.mmap | None = None, salt: int = 0) -> None:
+        """Begin with what *table* says, in which others use another *salt* for other datasets."""
         self._table = bytearray(TABLE_SIZE) if table is None else table
+        self._salt = salt
 
-    def claim(self, place: Place, now: float) -> bool:
-        """Await a file from *now* on, False if anybody does; by `time.monotonic`, all have one."""
-        number, offset = ino_of(*place), _offset(place)
+    def claim(self, place: Place, now: float) -> Claim:
+        """Await a file from *now* on, unless somebody does; by `time.monotonic`, all have one."""
+        number, offset = self._number(place), self._offset(place)
         known, since = SLOT.unpack_from(self._table, offset)
         if known == number and now - since < CLAIM_SECONDS:
-            return False
+            return Claim.REFUSED
         SLOT.pack_into(self._table, offset, number, now)
-        return True
+        return Claim.RENEWED if known == number else Claim.GRANTED
 
     def release(self, place: Place) -> bool:
         """Await a file no more; return whether it was awaited."""
-        offset = _offset(place)
-        if SLOT.unpack_from(self._table, offset)[0] != ino_of(*place):
+        offset = self._offset(place)
+        if SLOT.unpack_from(self._table, offset)[0] != self._number(place):
             return False
         SLOT.pack_into(self._table, offset, NOBODY, 0.0)
         return True
 
+    def _number(self, place: Place) -> int:
+        return ino_of(*place) ^ self._salt
 
-def shared_awaited(directory: Path) -> Awaited:
-    """Return the table of all who name the same directory, or one's own where that cannot be."""
+    def _offset(self, place: Place) -> int:
+        """Return where a file has its place: files in order have theirs in order."""
+        return (place[1] + self._salt) % FILES_AWAITED * SLOT.size
+
+
+def shared_awaited(directory: Path, snapshot_id: str = "") -> Awaited:
+    """Return the table of all who name the same directory, or one's own where that cannot be.
+
+    Who shares a directory and may read another snapshot says which it is.
+    """
+    salt = int.from_bytes(hashlib.blake2b(snapshot_id.encode(), digest_size=SALT_SIZE).digest())
     try:
         file = os.open(directory / AWAITED_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(file, 0, TABLE_SIZE)  # on a full disk a map of holes is a signal
-            return Awaited(mmap.mmap(file, TABLE_SIZE))
+            return Awaited(mmap.mmap(file, TABLE_SIZE), salt)
         finally:
             os.close(file)
     except OSError:
         return Awaited()
-
-
-def _offset(place: Place) -> int:
-    """Return where a file has its place: files in order have theirs in order."""
-    return place[1] % FILES_AWAITED * SLOT.size

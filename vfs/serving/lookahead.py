@@ -17,7 +17,7 @@ from cachesvc.chunk import MIB, ChunkId, ObjectRef
 from cachesvc.client import Want
 from cachesvc.errors import HeadraceError
 from vfs.manifest.inode import Inode, Kind
-from vfs.serving.awaited import Awaited
+from vfs.serving.awaited import Awaited, Claim
 from vfs.serving.density import DenseRegions, is_dense, region_of
 from vfs.serving.extent import ExtentSpan, PlacedExtent, file_spans
 from vfs.serving.grain import LONE_READ_LIMIT, fine_chunks, is_known, mixed
@@ -226,7 +226,8 @@ class Lookahead:
         for position in range(plan.positions.start, stop):
             place = plan.epoch, position
             # First of all: what another worker plans need not be looked at, half of the planning.
-            if not self._awaited.claim(place, now):
+            claim = self._awaited.claim(place, now)
+            if claim is Claim.REFUSED:
                 warm = False
                 continue
             inode = tree.inode_nowait(position) or await tree.inode(position)
@@ -234,10 +235,11 @@ class Lookahead:
             seen.update(piece.span.chunk for piece in pieces)
             missing = [each for each in pieces if not self._chunks.readable(each.span.chunk)]
             if not missing:
-                self._awaited.release(place)
+                if claim is Claim.GRANTED:
+                    self._awaited.release(place)
                 continue
             warm = False
-            if not self._allowance.take(inode.size):
+            if claim is Claim.GRANTED and not self._allowance.take(inode.size):
                 self._awaited.release(place)
                 break
             await self._add(batch, place, missing)

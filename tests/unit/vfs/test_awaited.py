@@ -5,7 +5,14 @@ from __future__ import annotations
 import multiprocessing
 from pathlib import Path
 
-from vfs.serving.awaited import CLAIM_SECONDS, FILES_AWAITED, TABLE_SIZE, Awaited, shared_awaited
+from vfs.serving.awaited import (
+    CLAIM_SECONDS,
+    FILES_AWAITED,
+    TABLE_SIZE,
+    Awaited,
+    Claim,
+    shared_awaited,
+)
 
 FILE = (0, 7)
 NOW = 1000.0
@@ -28,7 +35,9 @@ def test_a_claim_ends_when_what_was_fetched_may_be_gone() -> None:
     one, other = two_workers()
     assert one.claim(FILE, NOW)
     assert not other.claim(FILE, NOW + CLAIM_SECONDS - 1)
-    assert other.claim(FILE, NOW + CLAIM_SECONDS)
+    assert other.claim(FILE, NOW + CLAIM_SECONDS) is Claim.RENEWED
+    assert other.release(FILE)
+    assert other.claim(FILE, NOW + CLAIM_SECONDS) is Claim.GRANTED
 
 
 def test_a_file_is_released_once_by_whoever_reads_it() -> None:
@@ -69,6 +78,13 @@ def test_processes_that_name_the_same_directory_share_a_table(tmp_path: Path) ->
 
 def _release(directory: Path) -> bool:
     return shared_awaited(directory).release(FILE)
+
+
+def test_who_reads_another_snapshot_does_not_meet_the_others_files(tmp_path: Path) -> None:
+    assert shared_awaited(tmp_path, "cats").claim(FILE, NOW)
+    assert shared_awaited(tmp_path, "dogs").claim(FILE, NOW)
+    assert shared_awaited(tmp_path, "cats").release(FILE)
+    assert shared_awaited(tmp_path, "dogs").release(FILE)
 
 
 def test_without_a_directory_a_worker_has_a_table_of_its_own(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -18,7 +20,8 @@ from vfs.manifest.inode import Extent
 from vfs.manifest.packing import Packing
 from vfs.manifest.stored import Place, StoredObject
 from vfs.manifest.tree import Tree
-from vfs.serving.awaited import TABLE_SIZE, Awaited
+from vfs.serving import lookahead as module
+from vfs.serving.awaited import CLAIM_SECONDS, TABLE_SIZE, Awaited
 from vfs.serving.density import LONE_READS_A_CHUNK
 from vfs.serving.extent import REPOSITORY, SOURCE, file_spans
 from vfs.serving.grain import FINE_SIZE, LONE_READ_LIMIT
@@ -33,6 +36,7 @@ MIB = 1 << 20
 COUNT = 400
 CHUNKS = 10
 """What a large file has."""
+ALL_BUT_THE_FIRST = [f"d/{number:04}" for number in range(1, COUNT)]
 FIRST = 3
 """The position of the first file: the root's only child is their directory."""
 
@@ -167,15 +171,14 @@ def test_large_files_are_not_fetched_before_they_are_opened() -> None:
     assert trio.run(lambda: play(17 * MIB, range(20))).batches == []
 
 
-async def play_by_turns(size: int, worker_count: int) -> list[Chunks]:
+async def play_by_turns(size: int, asked: Sequence[Chunks]) -> list[str]:
     """Read all files in order, each by another one of several workers of a mount.
 
-    Nothing that they ask for comes before it is read: they learn of one another by the table alone.
+    Returns the keys of what they *asked* for.
     """
     mounted = published(size)
     layouts = Layouts(mounted, {SOURCE: "s3://h/source", REPOSITORY: "s3://h/repository"})
-    table = bytearray(TABLE_SIZE)
-    asked = [Far() for _ in range(worker_count)]
+    table, worker_count = bytearray(TABLE_SIZE), len(asked)
     workers = [Lookahead(mounted, layouts, chunks, Awaited(table)) for chunks in asked]
     async with trio.open_nursery() as nursery:
         for worker in workers:
@@ -187,11 +190,12 @@ async def play_by_turns(size: int, worker_count: int) -> list[Chunks]:
             worker.note(place, extents, ReadRequest(0, size), missed=True)
             await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
-    return list(asked)
+    different = {id(chunks): chunks for chunks in asked}.values()
+    return sorted(want.ref.key for chunks in different for want in chunks.asked())
 
 
 class Far(Chunks):
-    """A cache in which nothing is ever here yet."""
+    """A cache in which nothing is ever here yet: by the table alone workers know of one another."""
 
     def prefetch_nowait(self, wants: Sequence[Want]) -> None:
         self.batches.append(list(wants))
@@ -199,16 +203,26 @@ class Far(Chunks):
 
 @pytest.mark.parametrize("worker_count", [2, 3])
 def test_the_workers_of_a_mount_ask_for_each_file_once(worker_count: int) -> None:
-    asked = trio.run(lambda: play_by_turns(110_000, worker_count))
-    keys = sorted(want.ref.key for chunks in asked for want in chunks.asked())
-    assert keys == [f"d/{number:04}" for number in range(1, COUNT)]
+    workers = [Far() for _ in range(worker_count)]
+    assert trio.run(play_by_turns, 110_000, workers) == ALL_BUT_THE_FIRST
 
 
 def test_what_one_worker_had_fetched_and_another_reads_is_paid_back() -> None:
     size = 2 * MIB
     assert COUNT * size > 10 * ALLOWANCE
-    asked = trio.run(lambda: play_by_turns(size, 2))
-    assert sum(1 for chunks in asked for _ in chunks.asked()) == COUNT - 1
+    assert trio.run(play_by_turns, size, [Far(), Far()]) == ALL_BUT_THE_FIRST
+
+
+def test_what_was_fetched_long_before_it_is_read_is_paid_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So late that the other worker has looked at it anew meanwhile, and found it here."""
+    size = 2 * MIB
+    clock = itertools.count(step=int(CLAIM_SECONDS) + 1)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    node = Chunks()
+    assert COUNT * size > 10 * ALLOWANCE
+    assert trio.run(play_by_turns, size, [node, node]) == ALL_BUT_THE_FIRST
 
 
 async def lone_reads(
