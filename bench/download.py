@@ -37,3 +37,5 @@ if __name__ == "__main__":
     asyncio.run(
         download(bucket_store(sys.argv[1], os.environ), Path(sys.argv[2]), int(sys.argv[3]))
     )
+    # All is on the disk; obstore's threads abort the interpreter now and then while it ends.
+    os._exit(0)

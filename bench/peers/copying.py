@@ -80,4 +80,4 @@ class CopyOffer:
             check=False,
         )
         if done.returncode != 0:
-            raise PeerFailedError(f"download: {done.stderr[-300:]}")
+            raise PeerFailedError(f"download: exit {done.returncode}: {done.stderr[-300:]}")
