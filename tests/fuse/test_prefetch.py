@@ -232,6 +232,17 @@ def test_it_goes_on_when_those_who_began_it_die(node: Node, dataset: Path, role:
     assert said["filled_count"] == said["chunk_count"] > 0
 
 
+def test_it_ends_with_its_mount(node: Node, dataset: Path) -> None:
+    """Nobody would read what it fetches; it says so, and the mount goes at once."""
+    with prefetching(node, dataset, "--bandwidth", "1K/s") as process:
+        wait_until(lambda: node.pids_named(FETCHER))
+        node.umount(dataset)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"{dataset}: the mount was taken off; what is fetched is kept" in said
+    wait_until(lambda: not node.pids_named(FETCHER))
+
+
 def test_a_zygote_that_was_killed_is_followed_by_another(node: Node, dataset: Path) -> None:
     """Whoever wants to prefetch just then waits for it."""
     kill_zygote(node)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import trio
 
 from cachesvc.errors import HeadraceError, first_error
+from vfs.errors import MountError
+from vfs.mounting.link import Link
 from vfs.mounting.nodecache import cache_client
 from vfs.mounting.prefetched import Prefetched, Terms
 from vfs.mounting.prefetching import Prefetching
@@ -63,7 +66,15 @@ class Reports:
             raise NobodyListensError from None
 
 
-async def fetch(order: Mapping[str, Any], names: int | None, reports: Reports) -> None:
+async def end_with_mount(supervisor: Link) -> None:
+    """Raise MountError once the supervisor says that the mount is gone; its own death says less."""
+    if await supervisor.receive() is not None:
+        raise MountError("the mount was taken off; what is fetched is kept")
+
+
+async def fetch(
+    order: Mapping[str, Any], names: int | None, reports: Reports, supervisor: Link
+) -> None:
     """Do what was ordered, by way of the cache, and say how it ended."""
     spec = MountSpec.from_json(order["spec"])
     client = cache_client(spec)
@@ -72,6 +83,7 @@ async def fetch(order: Mapping[str, Any], names: int | None, reports: Reports) -
     epochs.close()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reports.run)
+        nursery.start_soon(end_with_mount, supervisor)
         await nursery.start(client.run)
         tree = await open_cached(client, spec.source.root, spec.repository.root, snapshot)
         prefetching = Prefetching(client, tree, reports.note, Terms(**order["terms"]))
@@ -85,11 +97,15 @@ async def fetch(order: Mapping[str, Any], names: int | None, reports: Reports) -
 
 
 def obey(order: Mapping[str, Any], descriptors: Sequence[int]) -> None:
-    """Do what the supervisor ordered; the first descriptor takes the reports."""
+    """Do what the supervisor at the first descriptor ordered; the second takes the reports.
+
+    The third, if there is one, is a list of names.
+    """
     os.environ.update(MountSpec.from_json(order["spec"]).environment)
-    reports = Reports(descriptors[0])
+    supervisor, reports = Link(socket.socket(fileno=descriptors[0])), Reports(descriptors[1])
+    names = descriptors[2] if len(descriptors) > 2 else None
     try:
-        trio.run(fetch, order, descriptors[1] if len(descriptors) > 1 else None, reports)
+        trio.run(fetch, order, names, reports, supervisor)
     except* NobodyListensError:
         pass
     except* HeadraceError as group:

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
+import trio
+
 from vfs.mounting import wire
 from vfs.mounting.forking import Zygote, ZygoteFailedError, ZygoteGoneError
 from vfs.mounting.keeping import HeldMount
@@ -14,6 +16,9 @@ from vfs.mounting.wire import Message
 
 log = logging.getLogger(__name__)
 
+UNMOUNTED = "unmounted"
+"""What the process hears that is no longer wanted, as it hears nothing else."""
+
 
 class Served(Protocol):
     """A mount that is served."""
@@ -21,6 +26,11 @@ class Served(Protocol):
     @property
     def mount(self) -> HeldMount:
         """The mount."""
+        ...
+
+    @property
+    def ended(self) -> trio.Event:
+        """Set once it is taken off."""
         ...
 
 
@@ -34,7 +44,8 @@ async def order_prefetch(
 
     Its reports go to whoever has the other end of the first descriptor; the second one, if there
     is one, is a list of names. It is a process of its own for the reasons that a switch is one, and
-    goes on when this is cancelled: it is whoever reads its reports that it works for.
+    goes on when this is cancelled: it works for whoever reads its reports, as long as the mount
+    is there.
     """
     served = mounts.get(message.fields["key"])
     if served is None:
@@ -51,9 +62,18 @@ async def order_prefetch(
         message.close()
     link.send("prefetching")
     try:
-        await child.receive()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_with, served, child)
+            await child.receive()
+            nursery.cancel_scope.cancel()
     finally:
         child.close()
+
+
+async def _end_with(served: Served, child: Link) -> None:
+    """Tell the child when the mount is gone."""
+    await served.ended.wait()
+    child.send(UNMOUNTED)
 
 
 async def _fork(

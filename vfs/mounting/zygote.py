@@ -102,10 +102,10 @@ def _become_asker(order: Message) -> int:
 
 
 def _become_prefetcher(order: Message) -> int:
-    """Fetch files of a mount ahead of whoever reads them. The first descriptor is only kept."""
+    """Fetch files of a mount ahead of whoever reads them."""
     Path("/proc/self/comm").write_text("headrace-fetch")
     log_to_stderr("prefetch")
-    obey(order.fields, order.descriptors[1:])
+    obey(order.fields, order.descriptors)
     return 0
 
 
