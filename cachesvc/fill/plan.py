@@ -162,14 +162,14 @@ class Plan:
         return replace(step, wanted=replace(wanted, indices=step.wanted.indices))
 
     def _has_room(self, window_limit: int) -> bool:
-        """Say whether the next chunk fits ahead of the reader, as far as it is known.
+        """Say whether the next group fits ahead of the reader, or what of it is worth a request.
 
-        One may always be there. None is one too many: eviction would have no room for all, and the
-        plan does not come back to what was evicted.
+        One chunk may always be there. None is one too many: eviction would have no room for all,
+        and the plan does not come back to what was evicted.
         """
-        ahead_size = self.order.ahead_size
-        next_size = _first_size(self._groups[0]) if self._groups else 0
-        return not ahead_size or ahead_size + next_size <= min(self._window_size, window_limit)
+        ahead_size, limit = self.order.ahead_size, min(self._window_size, window_limit)
+        needed = _needed_size(self._groups[0], limit // 2) if self._groups else 0
+        return not ahead_size or ahead_size + needed <= limit
 
     def _next_step(self, is_held: IsHeld, window_limit: int) -> Step | None:
         """Count uses of the next group; return what has to be fetched for them."""
@@ -237,10 +237,16 @@ class Plan:
         self._error = [type(error).__name__, str(error)]
 
 
-def _first_size(group: Chunks) -> int:
-    """Return what the first chunk of a group takes in the store; nobody has checked the group."""
+def _needed_size(group: Chunks, enough: int) -> int:
+    """Return what a group takes in the store, or *enough* if it takes more; one chunk at least.
+
+    Nobody has checked the group yet: it is 0 for one that cannot be.
+    """
     first = group.indices[0] if group.indices else 0
-    return stored_size(max(0, min(group.chunk_size, group.size - first * group.chunk_size)))
+    if type(first) is not int:
+        return 0
+    size = stored_size(max(0, min(group.chunk_size, group.size - first * group.chunk_size)))
+    return max(size, min(len(group.indices) * size, enough))
 
 
 def _split(group: Chunks, count: int) -> tuple[Chunks, Chunks]:

@@ -76,7 +76,8 @@ class Plans:
     def is_announced(self, chunk: ChunkId) -> bool:
         """Say whether a chunk is part of an order that somebody is still reading.
 
-        It comes when it is due; one that was read and is not to be read again need not come.
+        It comes when it is due. One that the order has behind it counts too: among files in random
+        order some seem to be read in a row, and what is guessed then is mostly behind.
         """
         return any(chunk in plan.order for plan in self._plans if not plan.order.is_over)
 

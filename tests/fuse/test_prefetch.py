@@ -21,6 +21,7 @@ from cachesvc.client import CacheClient, Want
 from cachesvc.objectstore.local import LocalStore
 from cachesvc.objectstore.origin import parse_origin
 from tests.node import HEADRACE, Node, comm_of, wait_until
+from vfs.mounting.prefetching import LEFT_SECONDS
 
 FETCHER = "headrace-fetch"
 """What the process that fetches calls itself."""
@@ -170,7 +171,7 @@ def test_who_follows_the_readers_fetches_what_a_cache_does_not_hold(
     node: Node, source: Path, tmp_path: Path, words: list[str]
 ) -> None:
     """With --follow each file is in the cache before it is read, however small the cache is, and no
-    further ahead than --window says; the command ends when the last one was read.
+    further ahead than --window says; when all were read the command ends.
     """
     content = {f"{number:02}": random.Random(number).randbytes(1 << 20) for number in range(40)}
     for name, data in content.items():
@@ -186,9 +187,9 @@ def test_who_follows_the_readers_fetches_what_a_cache_does_not_hold(
             if words:
                 assert not any(is_cached(mount / later) for later in names[number + 8 :])
             assert read_uncached(mount / name) == content[name]
-        said = json.loads(process.communicate(timeout=60)[0])
+        said = json.loads(process.communicate(timeout=LEFT_SECONDS / 2)[0])
     assert process.returncode == 0
-    assert said["filled_count"] == said["chunk_count"] == len(content)
+    assert said["read_count"] == said["filled_count"] == said["chunk_count"] == len(content)
     assert said["fetched_size"] == len(content) << 20
 
 
@@ -232,10 +233,16 @@ def test_it_goes_on_when_those_who_began_it_die(node: Node, dataset: Path, role:
     assert said["filled_count"] == said["chunk_count"] > 0
 
 
-def test_it_ends_with_its_mount(node: Node, dataset: Path) -> None:
-    """Nobody would read what it fetches; it says so, and the mount goes at once."""
+@pytest.mark.parametrize("is_orphaned", [False, True])
+def test_it_ends_with_its_mount(node: Node, dataset: Path, is_orphaned: bool) -> None:
+    """Nobody would read what it fetches; it says so, also when another supervisor has taken over,
+    and the mount goes at once.
+    """
     with prefetching(node, dataset, "--bandwidth", "1K/s") as process:
         wait_until(lambda: node.pids_named(FETCHER))
+        if is_orphaned:
+            node.kill("supervisor")
+            wait_until(lambda: node.processes()["supervisor"])
         node.umount(dataset)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 1

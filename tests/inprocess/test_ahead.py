@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from threading import Event
 
@@ -17,11 +18,9 @@ from tests.node import wait_until
 from vfs.inprocess.content import EPOCH
 from vfs.inprocess.filesystem import HeadraceFileSystem
 from vfs.inprocess.loopthread import LoopThread
-from vfs.serving.awaited import shared_awaited
+from vfs.serving.awaited import Claim, shared_awaited
 
 WAIT_SECONDS = 20.0
-AGO = 0.0
-"""When nothing that is claimed now had lapsed."""
 
 
 def is_here(fs: HeadraceFileSystem, name: str) -> bool:
@@ -59,11 +58,11 @@ def test_processes_that_read_in_order_together(lonely_desk: Desk) -> None:
     wait_until(lambda: is_here(fs, "08"))
     table = shared_awaited(lonely_desk.node.cache, snapshot_id)
     file = EPOCH, fs.connect().names.inode("08").position
-    assert not table.claim(file, AGO)
+    assert table.claim(file, time.monotonic()) is Claim.REFUSED
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         # The first has to wait: from there on reads are told.
         pool.apply(read_files, (fs, ["59", "08"]))
-        wait_until(lambda: table.claim(file, AGO))
+        wait_until(lambda: table.claim(file, time.monotonic()) is Claim.GRANTED)
 
 
 def read_files(fs: HeadraceFileSystem, names: list[str]) -> None:

@@ -84,7 +84,8 @@ def prefetch(
 
     PATTERN is relative to MOUNTPOINT: * and ? stand for characters of one name, ** for any depth; a
     directory stands for all below it. Ends when all is in the node's cache, or the cache is full;
-    with --follow when all was in it. What somebody reads meanwhile goes first.
+    with --follow when all was read, or when all was fetched and readers have paused for a minute.
+    What somebody reads meanwhile goes first.
     """
     if pattern is not None and names is not None:
         raise UsageError("name a PATTERN or --order; see 'headrace prefetch --help'")
@@ -135,7 +136,10 @@ def _followed(target: Path, reports: Iterator[dict[str, Any]], show: Show) -> Pr
                 return Prefetched(**done)
             case {"error": error}:
                 raise MountError(f"{target}: {error}")
-    raise MountError(f"{target}: prefetching was interrupted; what is fetched is kept: do it again")
+    raise MountError(
+        f"{target}: prefetching was interrupted; what is fetched is kept: do it again, "
+        "after 'headrace upgrade --all' if headrace was installed anew"
+    )
 
 
 def _descriptor_of(names: BinaryIO) -> int:

@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -24,7 +25,10 @@ from vfs.mounting.spec import MountSpec
 from vfs.mounting.state import mount_directory
 from vfs.serving.epochs import EPOCHS_FILE, Epochs
 from vfs.serving.manifestsource import open_cached
+from vfs.snapshots.repository import StoredSnapshot
 
+UNMOUNTED = "the mount was taken off; what is fetched is kept"
+LOOK_SECONDS = 1.0
 BEAT_SECONDS = 0.25
 """A report at least this often: it shows when nobody listens any more."""
 
@@ -66,10 +70,15 @@ class Reports:
             raise NobodyListensError from None
 
 
-async def end_with_mount(supervisor: Link) -> None:
-    """Raise MountError once the supervisor says that the mount is gone; its own death says less."""
-    if await supervisor.receive() is not None:
-        raise MountError("the mount was taken off; what is fetched is kept")
+async def end_with_mount(supervisor: Link, epochs: Path) -> None:
+    """Raise MountError once the mount is gone, which the supervisor that ordered this says.
+
+    Who follows it does not: then the mount's state is looked at, which goes with the mount.
+    """
+    if await supervisor.receive() is None:
+        while os.access(epochs, os.F_OK):  # noqa: ASYNC110  nobody tells
+            await trio.sleep(LOOK_SECONDS)
+    raise MountError(UNMOUNTED)
 
 
 async def fetch(
@@ -78,12 +87,11 @@ async def fetch(
     """Do what was ordered, by way of the cache, and say how it ended."""
     spec = MountSpec.from_json(order["spec"])
     client = cache_client(spec)
-    epochs = Epochs(mount_directory(spec.key) / EPOCHS_FILE)
-    snapshot = epochs.snapshot(epochs.current)
-    epochs.close()
+    path = mount_directory(spec.key) / EPOCHS_FILE
+    snapshot = shown_at(path)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reports.run)
-        nursery.start_soon(end_with_mount, supervisor)
+        nursery.start_soon(end_with_mount, supervisor, path)
         await nursery.start(client.run)
         tree = await open_cached(client, spec.source.root, spec.repository.root, snapshot)
         prefetching = Prefetching(client, tree, reports.note, Terms(**order["terms"]))
@@ -94,6 +102,17 @@ async def fetch(
                 done = await prefetching.by_name(lines, spec.mountpoint)
         reports.end(done=done.to_json())
         nursery.cancel_scope.cancel()
+
+
+def shown_at(path: Path) -> StoredSnapshot:
+    """Return what the mount shows whose state lies at *path*. Raises MountError."""
+    try:
+        epochs = Epochs(path)
+    except FileNotFoundError:
+        raise MountError(UNMOUNTED) from None
+    snapshot = epochs.snapshot(epochs.current)
+    epochs.close()
+    return snapshot
 
 
 def obey(order: Mapping[str, Any], descriptors: Sequence[int]) -> None:

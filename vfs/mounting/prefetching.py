@@ -31,8 +31,8 @@ MANIFEST = "manifest"
 _WHOLE_CACHE = 1 << 62
 _ENDS = frozenset({PlanState.DONE, PlanState.WAITING, PlanState.FULL})
 LEFT_SECONDS = 60.0
-"""How long readers who are followed may pause once all is here. Reads that the kernel answers by
-itself are not heard of, so the last ones may never be."""
+"""How long readers who are followed may pause once all is here, and they have begun. Reads that the
+kernel answers by itself are not heard of, so the last ones may never be."""
 
 
 Report = Callable[[Prefetched], None]
@@ -101,8 +101,8 @@ class Prefetching:
 
     def _patience_seconds(self, progress: Progress) -> float:
         """Return how long to wait for more."""
-        is_left_to_readers = self._terms.follows and progress.state == PlanState.DONE
-        return LEFT_SECONDS if is_left_to_readers else math.inf
+        is_here = self._terms.follows and progress.state == PlanState.DONE
+        return LEFT_SECONDS if is_here and progress.read_count else math.inf
 
     def _unread_count(self, progress: Progress) -> int:
         return self._client.announced_count - progress.read_count

@@ -16,6 +16,8 @@ from vfs.mounting.wire import Message
 
 log = logging.getLogger(__name__)
 
+HOLD_SECONDS = 1.0
+"""How long a link may stay that nobody holds: the kernel closes it with the process."""
 UNMOUNTED = "unmounted"
 """What the process hears that is no longer wanted, as it hears nothing else."""
 
@@ -82,16 +84,26 @@ async def _fork(
     descriptors: tuple[int, ...],
 ) -> Link:
     """Return a link to a child, which breaks when it ends. Raises ZygoteFailedError."""
-    ours, theirs = wire.pair()
-    link = Link(ours)
-    with theirs:
-        while True:
-            try:
+    while True:
+        ours, theirs = wire.pair()
+        link = Link(ours)
+        try:
+            with theirs:
                 await (await zygote()).fork("prefetch", (theirs.fileno(), *descriptors), **order)
-            except ZygoteGoneError as error:
-                log.warning("%s", error)
-            except BaseException:
-                link.close()
-                raise
-            else:
+        except ZygoteGoneError as error:
+            log.warning("%s", error)
+            if await _is_held(link):
                 return link
+            link.close()
+        except BaseException:
+            link.close()
+            raise
+        else:
+            return link
+
+
+async def _is_held(link: Link) -> bool:
+    """Say whether a child was forked before the zygote died: two would share a list of names."""
+    with trio.move_on_after(HOLD_SECONDS):
+        return await link.receive() is not None
+    return True

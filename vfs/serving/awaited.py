@@ -37,7 +37,7 @@ class Claim(IntEnum):
     """Somebody awaits it."""
     GRANTED = 1
     RENEWED = 2
-    """Somebody awaited it, too long ago: it may be here or gone, and is accounted for."""
+    """Somebody awaited it, too long ago: it may be gone. If it is here, it is on the account."""
 
 
 class Awaited:
@@ -52,7 +52,8 @@ class Awaited:
         """Await a file from *now* on, unless somebody does; by `time.monotonic`, all have one."""
         number, offset = self._number(place), self._offset(place)
         known, since = SLOT.unpack_from(self._table, offset)
-        if known == number and now - since < CLAIM_SECONDS:
+        # Below 0: a claim from before the machine was started anew.
+        if known == number and 0 <= now - since < CLAIM_SECONDS:
             return Claim.REFUSED
         SLOT.pack_into(self._table, offset, number, now)
         return Claim.RENEWED if known == number else Claim.GRANTED

@@ -239,7 +239,7 @@ class Lookahead:
                     self._awaited.release(place)
                 continue
             warm = False
-            if claim is Claim.GRANTED and not self._allowance.take(inode.size):
+            if not self._allowance.take(inode.size):
                 self._awaited.release(place)
                 break
             await self._add(batch, place, missing)

@@ -145,6 +145,18 @@ def test_reads_in_a_row_take_the_room_there_is_and_one_chunk_always_has_some(roo
     assert plans.progress(plan, 0.0).filled_count == 40
 
 
+def test_a_full_window_moves_on_by_ranges_and_not_by_chunks() -> None:
+    big = file("big", chunk_count=320)
+    plans = Plans(64 * PLACE)
+    plan = planned(plans, [Want(0, big, index) for index in range(320)])
+    steps = taken(plans)
+    for index in range(320):
+        plans.read([big.chunk_id(index)])
+        steps += taken(plans)
+    assert plan.order.is_over
+    assert [len(step.wanted.indices) for _, step in steps] == [16] * 20
+
+
 def test_what_of_a_step_failed_for_want_of_credentials_is_tried_again_and_no_more() -> None:
     big = file("big", chunk_count=4)
     plans = Plans(3 * PLACE)
@@ -269,6 +281,24 @@ def test_a_store_that_takes_nothing_stops_a_plan_for_a_while() -> None:
     plan.refused(now=0.0)
     assert (state(plans, plan, 1.0), taken(plans, 1.0)) == (PlanState.FULL, [])
     assert len(taken(plans, FULL_SECONDS)) == 2
+
+
+@pytest.mark.parametrize("indices", [["x"], [-1], [1 << 40]])
+def test_chunks_that_cannot_be_are_passed_over(indices: list[int]) -> None:
+    def refuse(chunks: Chunks) -> Wanted:
+        if chunks.indices == indices:
+            raise ProtocolError("no")
+        return resolve(chunks)
+
+    plans = Plans(100 * MIB)
+    plan = plans.begin(PlanMessage(1, 0, 0), refuse)
+    announce(plans, plan, files(1))
+    group = Chunks(0, "file", SIZE, None, SIZE, indices, [])
+    ids = file("file").chunk_id(0)
+    plans.announce(plan, Announce(plan.number, ids, pack_wants([group]), True))
+    steps = taken(plans)
+    assert keys(steps) == ["file-0"]
+    assert plans.progress(plan, 0.0).failed_count == 1
 
 
 def test_what_cannot_be_resolved_is_passed_over() -> None:

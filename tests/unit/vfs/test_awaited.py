@@ -40,6 +40,12 @@ def test_a_claim_ends_when_what_was_fetched_may_be_gone() -> None:
     assert other.claim(FILE, NOW + CLAIM_SECONDS) is Claim.GRANTED
 
 
+def test_a_claim_from_before_the_machine_was_started_anew_holds_nobody_up() -> None:
+    one, other = two_workers()
+    assert one.claim(FILE, NOW)
+    assert other.claim(FILE, NOW - 1) is Claim.RENEWED
+
+
 def test_a_file_is_released_once_by_whoever_reads_it() -> None:
     one, other = two_workers()
     assert one.claim(FILE, NOW)
