@@ -272,12 +272,13 @@ class Attendant:
             case "gone":
                 self.gone.append(fields["key"])
             case "renew":
-                self.renewals.append(fields["reason"])
                 record, connection = held[fields["key"]]
                 held[fields["key"]] = make_mount_anew(record)
                 os.close(connection)
                 record, connection = held[fields["key"]]
                 wire.send(sock, Message("renewed", {"record": record.to_json()}, (connection,)))
+                # Last: in between nothing is mounted there.
+                self.renewals.append(fields["reason"])
 
 
 def environment_of(pid: int) -> list[bytes]:
