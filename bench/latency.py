@@ -115,8 +115,9 @@ class Relay:
         for piece in body_pieces(self.responses, body, self.shape.step):
             sent += piece.size
             sleep_until(self.shape.due(asked, sent))
-            piece.send(self.client)
+            # First, so that who has read bytes finds them counted.
             self.tally.sent(piece.size)
+            piece.send(self.client)
 
 
 def sleep_until(moment: float) -> None:

@@ -170,8 +170,9 @@ def test_a_cache_that_is_too_small_says_so(node: Node, source: Path) -> None:
 def test_who_follows_the_readers_fetches_what_a_cache_does_not_hold(
     node: Node, source: Path, tmp_path: Path, words: list[str]
 ) -> None:
-    """With --follow each file is in the cache before it is read, however small the cache is, and no
-    further ahead than --window says; when all were read the command ends.
+    """With --follow files come into the cache in their order as those before them are read,
+    however small the cache is, and no further ahead than --window says; when all were read the
+    command ends.
     """
     content = {f"{number:02}": random.Random(number).randbytes(1 << 20) for number in range(40)}
     for name, data in content.items():

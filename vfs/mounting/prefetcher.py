@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,6 @@ import trio
 
 from cachesvc.errors import HeadraceError, first_error
 from vfs.errors import MountError
-from vfs.mounting.link import Link
 from vfs.mounting.nodecache import cache_client
 from vfs.mounting.prefetched import Prefetched, Terms
 from vfs.mounting.prefetching import Prefetching
@@ -70,20 +68,15 @@ class Reports:
             raise NobodyListensError from None
 
 
-async def end_with_mount(supervisor: Link, epochs: Path) -> None:
-    """Raise MountError once the mount is gone, which the supervisor that ordered this says.
-
-    Who follows it does not: then the mount's state is looked at, which goes with the mount.
-    """
-    if await supervisor.receive() is None:
-        while os.access(epochs, os.F_OK):  # noqa: ASYNC110  nobody tells
-            await trio.sleep(LOOK_SECONDS)
+async def end_with_mount(epochs: Path) -> None:
+    """Raise MountError once the mount is gone: its state goes with it."""
+    # Looked at, since the supervisor that could tell may be another one by then.
+    while os.access(epochs, os.F_OK):  # noqa: ASYNC110
+        await trio.sleep(LOOK_SECONDS)
     raise MountError(UNMOUNTED)
 
 
-async def fetch(
-    order: Mapping[str, Any], names: int | None, reports: Reports, supervisor: Link
-) -> None:
+async def fetch(order: Mapping[str, Any], names: int | None, reports: Reports) -> None:
     """Do what was ordered, by way of the cache, and say how it ended."""
     spec = MountSpec.from_json(order["spec"])
     client = cache_client(spec)
@@ -91,7 +84,7 @@ async def fetch(
     snapshot = shown_at(path)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reports.run)
-        nursery.start_soon(end_with_mount, supervisor, path)
+        nursery.start_soon(end_with_mount, path)
         await nursery.start(client.run)
         tree = await open_cached(client, spec.source.root, spec.repository.root, snapshot)
         prefetching = Prefetching(client, tree, reports.note, Terms(**order["terms"]))
@@ -116,15 +109,15 @@ def shown_at(path: Path) -> StoredSnapshot:
 
 
 def obey(order: Mapping[str, Any], descriptors: Sequence[int]) -> None:
-    """Do what the supervisor at the first descriptor ordered; the second takes the reports.
+    """Do what was ordered; the first descriptor takes the reports.
 
-    The third, if there is one, is a list of names.
+    The second, if there is one, is a list of names.
     """
     os.environ.update(MountSpec.from_json(order["spec"]).environment)
-    supervisor, reports = Link(socket.socket(fileno=descriptors[0])), Reports(descriptors[1])
-    names = descriptors[2] if len(descriptors) > 2 else None
+    reports = Reports(descriptors[0])
+    names = descriptors[1] if len(descriptors) > 1 else None
     try:
-        trio.run(fetch, order, names, reports, supervisor)
+        trio.run(fetch, order, names, reports)
     except* NobodyListensError:
         pass
     except* HeadraceError as group:

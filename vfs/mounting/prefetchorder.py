@@ -18,8 +18,6 @@ log = logging.getLogger(__name__)
 
 HOLD_SECONDS = 1.0
 """How long a link may stay that nobody holds: the kernel closes it with the process."""
-UNMOUNTED = "unmounted"
-"""What the process hears that is no longer wanted, as it hears nothing else."""
 
 
 class Served(Protocol):
@@ -28,11 +26,6 @@ class Served(Protocol):
     @property
     def mount(self) -> HeldMount:
         """The mount."""
-        ...
-
-    @property
-    def ended(self) -> trio.Event:
-        """Set once it is taken off."""
         ...
 
 
@@ -64,18 +57,9 @@ async def order_prefetch(
         message.close()
     link.send("prefetching")
     try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_end_with, served, child)
-            await child.receive()
-            nursery.cancel_scope.cancel()
+        await child.receive()
     finally:
         child.close()
-
-
-async def _end_with(served: Served, child: Link) -> None:
-    """Tell the child when the mount is gone."""
-    await served.ended.wait()
-    child.send(UNMOUNTED)
 
 
 async def _fork(

@@ -102,10 +102,13 @@ def _become_asker(order: Message) -> int:
 
 
 def _become_prefetcher(order: Message) -> int:
-    """Fetch files of a mount ahead of whoever reads them."""
+    """Fetch files of a mount ahead of whoever reads them.
+
+    The first descriptor is only kept: by its end the supervisor knows that this process is gone.
+    """
     Path("/proc/self/comm").write_text("headrace-fetch")
     log_to_stderr("prefetch")
-    obey(order.fields, order.descriptors)
+    obey(order.fields, order.descriptors[1:])
     return 0
 
 
