@@ -20,6 +20,12 @@ ChunkId = NewType("ChunkId", bytes)
 """A chunk of a version of an object: a 20-byte object digest, a 4-byte big-endian index."""
 
 
+def following(chunk: ChunkId) -> ChunkId:
+    """Return the chunk after *chunk* in its object, which may have no more."""
+    index = int.from_bytes(chunk[DIGEST_SIZE:], "big") + 1
+    return ChunkId(chunk[:DIGEST_SIZE] + index.to_bytes(4, "big"))
+
+
 @dataclass(frozen=True)
 class ObjectRef:
     """One immutable version of one object.

@@ -6,6 +6,7 @@ within transactions of its own that end with it: an open one keeps the writer fr
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -125,13 +126,19 @@ class Hits:
         The index is read before the slabs: a chunk that was deleted as corrupt and written anew in
         between is then right or missing. The other way round its old bytes would seem trusted.
         """
-        return self._trusts_all() and self._collects_all()
+        if not self._trusts_all():
+            return False
+        began = time.monotonic()
+        is_all = self._collects_all()
+        self._maps.paging.took(time.monotonic() - began)
+        return is_all
 
     def _trusts_all(self) -> bool:
         txn = begin_viewing(self._maps.index)
         self._transactions.append(txn)
         meta = txn.get(META_KEY)
         trusted_run = 0 if meta is None else trusted_run_in(meta)
+        paging = self._maps.paging
         for span in self._spans:
             record = txn.get(RECORD + span.chunk)
             if record is None:
@@ -139,6 +146,8 @@ class Hits:
             run, length = run_and_length_in(record)
             if run < trusted_run or length != span.chunk_length or span.stop > length:
                 return False
+            if paging.is_watchful:
+                paging.need(span, record, txn.get)
         return True
 
     def _collects_all(self) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeVar
 
-from cachesvc.chunk import MIB, ChunkId, checksum
+from cachesvc.chunk import MIB, ChunkId, Span, checksum
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheFullError
 from cachesvc.store.index import MAX_PARTIAL, Record
@@ -110,7 +110,7 @@ class ChunkStore:
         record = self._index.get(chunk)
         if record is None:
             return False
-        data = self._slab_bytes(chunk, record.length)
+        data = self._slab_bytes(chunk, record)
         if data is None or checksum(data) != record.checksum:
             self.delete([chunk])
             return False
@@ -145,7 +145,7 @@ class ChunkStore:
         record = self._index.get(chunk)
         if record is None or self._state_of(record) is not ChunkState.PRESENT:
             return None
-        return self._slab_bytes(chunk, record.length)
+        return self._slab_bytes(chunk, record)
 
     def usage(self) -> Usage:
         """Return how full the cache is."""
@@ -191,6 +191,7 @@ class ChunkStore:
 
     def _records_of(self, entries: Sequence[NewChunk]) -> dict[ChunkId, Record]:
         meta = self._index.meta
+        runs = self._files.slab_runs({entry.chunk: len(entry.data) for entry in entries})
         return {
             entry.chunk: Record(
                 run=meta.run,
@@ -199,6 +200,7 @@ class ChunkStore:
                 checksum=checksum(entry.data),
                 hot=False,
                 label=entry.label,
+                slab_runs=runs[entry.chunk],
             )
             for sequence, entry in enumerate(entries, start=meta.next_sequence)
         }
@@ -239,8 +241,11 @@ class ChunkStore:
         needed = sum(stored_size(length) for length in lengths if class_of(length) is slabs)
         return needed if needed and self._files.free_size(slabs) < needed else 0
 
-    def _slab_bytes(self, chunk: ChunkId, length: int) -> bytes | None:
+    def _slab_bytes(self, chunk: ChunkId, record: Record) -> bytes | None:
         """Return a chunk's bytes as they lie in the slabs, None where one is missing."""
+        length = record.length
+        with viewing(self._index.env) as index:
+            self._files.paging.need(Span(chunk, length, 0, length), record.encode(), index.get)
         with viewing(self._files.slabs[class_of(length)]) as txn:
             pieces = [txn.get(key) for key in slab_keys(chunk, length)]
             whole = [piece for piece in pieces if piece is not None]

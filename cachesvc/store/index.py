@@ -2,7 +2,8 @@
 
 A key of `c` and a chunk id leads to the record of a chunk that can be read. `i` is the intent: it
 names the *partial* chunks, those just being written or deleted, whose slabs are there or not, and
-which nobody reads. `m` is the meta record, with totals that are part of every commit.
+which nobody reads. `p` names a class of slabs of which records may tell wrong places. `m` is the
+meta record, with totals that are part of every commit.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from dataclasses import dataclass, replace
 from cachesvc.chunk import CHUNK_ID_SIZE, ChunkId
 from cachesvc.errors import CacheDamagedError
 from cachesvc.store.lmdbenv import Environment, Transaction, viewing, writing
+from cachesvc.store.place import RUN_SIZE, SlabRun, decode_runs, encode_runs
 from cachesvc.store.slab import SMALL, stored_size
 
-FORMAT = 1
+FORMAT = 2
 META_KEY = b"m"
 RECORD = b"c"
 INTENT_KEY = b"i"
+PLACING_KEY = b"p"
 
-_RECORD = struct.Struct(">IIQQ?")
+_RECORD = struct.Struct(">IIQQ?B")
 _META = struct.Struct(">HII16sQQQQQ")
 _FORMAT = struct.Struct(">H")
 _TRUSTED_RUN = struct.Struct(">2xI")
@@ -40,7 +43,8 @@ class Record:
     """One chunk that can be read.
 
     `run` is the start of the service that last vouched for its bytes, `sequence` its place in the
-    order of admission, `hot` whether eviction has seen it used again, `label` a name for logs.
+    order of admission, `hot` whether eviction has seen it used again, `label` a name for logs,
+    `slab_runs` where its slabs lie, as far as that is told.
     """
 
     run: int
@@ -49,20 +53,33 @@ class Record:
     checksum: int
     hot: bool
     label: str
+    slab_runs: tuple[SlabRun, ...] = ()
 
     def encode(self) -> bytes:
         """Return the record's bytes."""
-        head = _RECORD.pack(self.run, self.length, self.sequence, self.checksum, self.hot)
-        return head + self.label.encode("utf-8", "surrogateescape")[:MAX_LABEL_SIZE]
+        head = _RECORD.pack(
+            self.run, self.length, self.sequence, self.checksum, self.hot, len(self.slab_runs)
+        )
+        label = self.label.encode("utf-8", "surrogateescape")[:MAX_LABEL_SIZE]
+        return head + encode_runs(self.slab_runs) + label
 
     @classmethod
     def decode(cls, data: bytes | memoryview) -> Record:
         """Return the record that *data* encodes."""
         if len(data) < _RECORD.size:
             raise CacheDamagedError(f"a record of the cache's index has {len(data)} bytes")
-        label = bytes(data[_RECORD.size :]).decode("utf-8", "surrogateescape")
-        run, length, sequence, checksum, hot = _RECORD.unpack_from(data)
-        return cls(run, length, sequence, checksum, hot, label)
+        run, length, sequence, checksum, hot, run_count = _RECORD.unpack_from(data)
+        slab_runs = decode_runs(slab_runs_in(data))
+        label = bytes(data[_RECORD.size + run_count * RUN_SIZE :])
+        return cls(
+            run,
+            length,
+            sequence,
+            checksum,
+            hot,
+            label.decode("utf-8", "surrogateescape"),
+            slab_runs,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +138,11 @@ def run_and_length_in(record: bytes | memoryview) -> tuple[int, int]:
     """Return (run, length) of an encoded record, without decoding the rest: the hot path."""
     run, length = _RUN_AND_LENGTH.unpack_from(record)
     return run, length
+
+
+def slab_runs_in(record: bytes | memoryview) -> bytes | memoryview:
+    """Return the runs of an encoded record as they are encoded: the hot path."""
+    return record[_RECORD.size : _RECORD.size + record[_RECORD.size - 1] * RUN_SIZE]
 
 
 def read_meta(env: Environment) -> Meta | None:
@@ -199,6 +221,23 @@ class Index:
         with self._commit() as txn:
             for chunk, record in records.items():
                 txn.put(RECORD + chunk, record.encode())
+
+    @property
+    def placing(self) -> str | None:
+        """The class of slabs of which it is not known where they lie, whatever records tell."""
+        with viewing(self.env) as txn:
+            name = txn.get(PLACING_KEY)
+            return None if name is None else bytes(name).decode()
+
+    def begin_placing(self, name: str) -> None:
+        """Say that slabs of a class are about to move."""
+        with self._commit() as txn:
+            txn.put(PLACING_KEY, name.encode())
+
+    def end_placing(self) -> None:
+        """Say that records tell where all slabs lie."""
+        with self._commit() as txn:
+            txn.delete(PLACING_KEY)
 
     def chunks_in_order(self) -> list[ChunkId]:
         """Return all chunks that have a record, in the order of their admission."""

@@ -60,8 +60,11 @@ def open_writer(path: Path, map_size: int, *, readahead: bool) -> Environment:
         return env
 
 
-def open_reader(path: Path) -> Environment:
-    """Open the environment at *path* read-only, in a process other than the writer's."""
+def open_reader(path: Path, *, readahead: bool) -> Environment:
+    """Open the environment at *path* read-only, in a process other than the writer's.
+
+    Without *readahead* each page that is not in memory is read by itself, 50 MB/s: see `paging`.
+    """
     _require_locks(path)
     with translated_errors(path):
         return lmdb.open(
@@ -69,7 +72,7 @@ def open_reader(path: Path) -> Environment:
             map_size=0,  # as large as the writer's
             readonly=True,
             create=False,
-            readahead=True,  # False means MADV_RANDOM: 50 MB/s from cold pages
+            readahead=readahead,
             max_spare_txns=1,
             lib_version=ENGINE,
         )

@@ -16,6 +16,7 @@ from cachesvc.errors import CacheDamagedError, CacheUnusableError
 from cachesvc.store.index import Meta, read_meta
 from cachesvc.store.layout import GENERATION_KEY, data_file, index_path, pid_namespace, slabs_path
 from cachesvc.store.lmdbenv import Environment, open_reader, translated_errors, viewing
+from cachesvc.store.paging import Paging
 from cachesvc.store.slab import CLASSES, SlabClass
 
 FORK_SECONDS = 1.0
@@ -102,12 +103,15 @@ class Maps:
 
     def _open(self) -> None:
         with translated_errors(self._directory), ExitStack() as undo:
-            index = _opened(index_path(self._directory), undo)
+            index = _opened(index_path(self._directory), undo, readahead=True)
             generation = _usable_meta(index).generation
             files = identities(self._directory)
-            slabs = {c: _opened(slabs_path(self._directory, c), undo) for c in CLASSES}
+            slabs = {
+                c: _opened(slabs_path(self._directory, c), undo, readahead=False) for c in CLASSES
+            }
             for env in slabs.values():
                 _require_generation(env, generation)
+            self.paging = Paging(self._directory)
             undo.pop_all()
         self.index, self.slabs, self.generation, self.files = index, slabs, generation, files
 
@@ -123,6 +127,7 @@ class Maps:
         self._map_grew = False
 
     def _close_all(self) -> None:
+        self.paging.close()
         for env in self._all():
             env.close()
 
@@ -137,8 +142,8 @@ def identities(directory: Path) -> Files:
     return tuple((status.st_dev, status.st_ino) for status in found)
 
 
-def _opened(path: Path, undo: ExitStack) -> Environment:
-    env = open_reader(path)
+def _opened(path: Path, undo: ExitStack, *, readahead: bool) -> Environment:
+    env = open_reader(path, readahead=readahead)
     undo.callback(env.close)
     return env
 

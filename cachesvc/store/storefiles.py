@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from cachesvc.chunk import MIB
+from cachesvc.chunk import MIB, ChunkId
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheDamagedError
+from cachesvc.store.filemap import FileMap
 from cachesvc.store.index import Index, new_meta, read_meta
 from cachesvc.store.layout import (
     GENERATION_KEY,
@@ -26,7 +29,14 @@ from cachesvc.store.layout import (
     trash_path,
     wipe,
 )
-from cachesvc.store.lmdbenv import Environment, open_writer, translated_errors, writing
+from cachesvc.store.lmdbenv import (
+    Environment,
+    ViewTransaction,
+    open_writer,
+    translated_errors,
+    viewing,
+    writing,
+)
 from cachesvc.store.marker import (
     Marker,
     Phase,
@@ -38,7 +48,9 @@ from cachesvc.store.marker import (
     verdict,
     write_marker,
 )
-from cachesvc.store.slab import CLASSES, PAGE_SIZE, SlabClass
+from cachesvc.store.paging import Paging
+from cachesvc.store.place import SlabRun, slab_runs
+from cachesvc.store.slab import CLASSES, PAGE_SIZE, SlabClass, class_of, slab_keys
 
 INDEX_BYTES_A_CHUNK = 1024
 """Room in the index for one record: some 100 bytes, in pages half full, and copies on write."""
@@ -46,6 +58,8 @@ SPARE_BYTES = 64 * MIB
 MAX_KEPT_BACK = 16 * MIB
 COMPACT_SHARE = 8
 """Free pages worth rewriting a file for: an eighth of the capacity."""
+PLACED_TOGETHER = 1024
+"""Records rewritten in one commit."""
 
 
 class StoreFiles:
@@ -56,6 +70,7 @@ class StoreFiles:
         self._config = config
         self._crash_point = crash_point
         self._boot_id = boot_id()
+        self._file_maps: dict[SlabClass, FileMap] = {}
         with translated_errors(config.directory), ExitStack() as undo:
             config.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             trusted = self._begin()
@@ -66,6 +81,7 @@ class StoreFiles:
                 wipe(config.directory)
                 self._open(undo)
             self.index.begin_run(pid_namespace(), trusted=trusted)
+            self._end_placing()
             undo.pop_all()
 
     def opened(self) -> None:
@@ -90,12 +106,24 @@ class StoreFiles:
 
     def release(self) -> None:
         """Close without a word, as the death of the process would."""
+        self.paging.close()
         for env in self.environments():
             env.close()
 
     def environments(self) -> list[Environment]:
         """Return all environments."""
         return [*self.slabs.values(), self.index.env]
+
+    def slab_runs(self, lengths: Mapping[ChunkId, int]) -> dict[ChunkId, tuple[SlabRun, ...]]:
+        """Return where the slabs of chunks lie that are so long, and stored."""
+        found: dict[ChunkId, tuple[SlabRun, ...]] = {}
+        for slabs, env in self.slabs.items():
+            ours = {chunk: length for chunk, length in lengths.items() if class_of(length) is slabs}
+            if ours:
+                with viewing(env) as txn:
+                    find = partial(_runs_of, txn, self._file_maps[slabs])
+                    found |= {chunk: find(chunk, length) for chunk, length in ours.items()}
+        return found
 
     def file_size(self, slabs: SlabClass) -> int:
         """Return the size of a class's file. It never shrinks: deleting leaves free pages in it."""
@@ -179,10 +207,13 @@ class StoreFiles:
             self.slabs = {**self.slabs, slabs: opened}
             _require_generation(opened, meta.generation, is_new=found is None)
         self.index = Index(env, meta)
+        self.paging = Paging(self._config.directory)
+        undo.callback(self.paging.close)
         self._crash_point("open.opened")
 
     def _open_slabs(self, slabs: SlabClass) -> Environment:
         path = slabs_path(self._config.directory, slabs)
+        self._file_maps[slabs] = FileMap()
         return open_writer(path, self._slabs_map_size(), readahead=False)
 
     def _rewrite(self, slabs: SlabClass) -> None:
@@ -193,16 +224,36 @@ class StoreFiles:
         path = slabs_path(self._config.directory, slabs)
         copy = self._copied(self.slabs[slabs])
         self._crash_point("compact.copied")
+        self.index.begin_placing(slabs.name)
         self.slabs[slabs].close()
         throw_away(self._config.directory, path)
         copy.rename(path)
         self._crash_point("compact.swapped")
         self.slabs = {**self.slabs, slabs: self._open_slabs(slabs)}
+        self.paging.close()
+        self.paging = Paging(self._config.directory)
+        self._end_placing()
         generation = _new_generation()
         for env in self.slabs.values():
             _write_generation(env, generation)
         self._crash_point("compact.named")
         self.index.begin_generation(generation)
+
+    def _end_placing(self) -> None:
+        """Write down where the slabs lie of a class that has a new file."""
+        name = self.index.placing
+        if name is None:
+            return
+        (slabs,) = (each for each in CLASSES if each.name == name)
+        chunks = self.index.chunks_in_order()
+        for first in range(0, len(chunks), PLACED_TOGETHER):
+            found = self.index.records(chunks[first : first + PLACED_TOGETHER])
+            records = {c: each for c, each in found.items() if class_of(each.length) is slabs}
+            runs = self.slab_runs({chunk: each.length for chunk, each in records.items()})
+            self.index.rewrite(
+                {chunk: replace(each, slab_runs=runs[chunk]) for chunk, each in records.items()}
+            )
+        self.index.end_placing()
 
     def _copied(self, env: Environment) -> Path:
         """Copy an environment to where it counts as thrown away until it is moved into place."""
@@ -224,6 +275,18 @@ class StoreFiles:
     def _slabs_map_size(self) -> int:
         """Return twice the capacity: the map is sparse, and pages that readers pin cost room."""
         return 2 * self._config.size + SPARE_BYTES
+
+
+def _runs_of(
+    txn: ViewTransaction, file_map: FileMap, chunk: ChunkId, length: int
+) -> tuple[SlabRun, ...]:
+    keys = list(slab_keys(chunk, length))
+
+    def page_of(number: int) -> int:
+        slab = txn.get(keys[number])
+        return 0 if slab is None else file_map.offset_of(slab) // PAGE_SIZE
+
+    return slab_runs(class_of(length), len(keys), page_of)
 
 
 def _new_generation() -> bytes:

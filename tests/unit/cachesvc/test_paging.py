@@ -1,0 +1,168 @@
+"""What a hit has the disk bring, asked of the kernel by real readers of a real store."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from cachesvc.chunk import MIB, ChunkId, ObjectRef, Span
+from cachesvc.config import CacheConfig
+from cachesvc.store import paging
+from cachesvc.store.chunkreader import ChunkReader
+from cachesvc.store.chunkstore import ChunkStore, NewChunk
+from cachesvc.store.layout import data_file, slabs_path
+from cachesvc.store.paging import BLOCK
+from cachesvc.store.slab import CLASSES, LARGE, PAGE_SIZE, SMALL
+from tests.fakes.chunks import bytes_of, new_chunk, span_of
+from tests.fakes.reader_process import reader_process
+
+CHUNK_SIZE = 4 * MIB
+OBJECT = ObjectRef("test://", "large", 6 * CHUNK_SIZE, None, CHUNK_SIZE)
+SLAB = LARGE.slab_size
+
+
+def span_at(offset: int, size: int) -> Span:
+    """Return a span of `OBJECT` within one chunk."""
+    index, start = divmod(offset, CHUNK_SIZE)
+    return Span(OBJECT.chunk_id(index), CHUNK_SIZE, start, start + size)
+
+
+def stored(directory: Path, chunks: Sequence[NewChunk]) -> None:
+    """Store chunks, and let none of their slabs be in memory."""
+    store = ChunkStore(CacheConfig(directory, size=64 * MIB, free_floor=0))
+    store.put(chunks)
+    store.close()
+    for slabs in CLASSES:
+        file = os.open(data_file(slabs_path(directory, slabs)), os.O_RDONLY)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
+        try:
+            os.preadv(file, [bytearray(1)], os.fstat(file).st_size // 2, os.RWF_NOWAIT)
+        except BlockingIOError:
+            pass
+        else:
+            pytest.skip("what lies in memory has no disk to come from")
+        finally:
+            os.close(file)
+
+
+def advised(reader: ChunkReader, spans: Sequence[Span]) -> tuple[list[int], int]:
+    """Read one span after the other; return how much was asked for ahead of each, and faults.
+
+    The latter are those of this process that had to wait for the disk.
+    """
+    asked: list[int] = []
+    advise = os.posix_fadvise
+
+    def noting(file: int, offset: int, length: int, advice: int) -> None:
+        advise(file, offset, length, advice)
+        asked[-1] += length
+
+    paging.os.posix_fadvise = noting  # type: ignore[attr-defined]
+    before = _major_faults()
+    for span in spans:
+        asked.append(0)
+        with reader.hits([span]) as views:
+            assert views is not None
+    return asked, _major_faults() - before
+
+
+def _major_faults() -> int:
+    return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[9])
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A cache with all chunks of `OBJECT`, none of them in memory."""
+    stored(tmp_path, [NewChunk(OBJECT.chunk_id(n), os.urandom(CHUNK_SIZE)) for n in range(6)])
+    return tmp_path
+
+
+def played(directory: Path, spans: Sequence[Span]) -> tuple[list[int], int]:
+    """Read spans of a cache in a process that has read nothing before."""
+    with reader_process() as process:
+        process.open(directory)
+        answer: tuple[list[int], int] = process.call(advised, spans)
+        return answer
+
+
+def test_random_reads_bring_no_more_than_their_slabs(large: Path) -> None:
+    offsets = [5 * SLAB, 70 * SLAB, 40 * SLAB, 130 * SLAB, 100 * SLAB]
+    asked, faults = played(large, [span_at(offset, SLAB) for offset in offsets])
+    assert asked == [LARGE.disk_size] * len(offsets)
+    assert faults < LARGE.disk_size // PAGE_SIZE  # LMDB's own pages, and not each of every slab
+
+
+def test_reading_in_order_brings_ever_more_of_what_follows(large: Path) -> None:
+    asked, faults = played(large, [span_at(n * MIB, MIB) for n in range(24)])
+    # What is on its way when it is read is asked for once more, and by itself.
+    steps = [size // LARGE.disk_size for size in asked if size > MIB // SLAB * LARGE.disk_size]
+    assert steps == [16, 32, 64, 64, 16]
+    assert faults < OBJECT.size // SLAB
+
+
+def test_what_is_in_memory_is_not_asked_for(large: Path) -> None:
+    spans = [span_at(70 * SLAB, 4 * SLAB)] * 3
+    assert played(large, spans)[0] == [4 * LARGE.disk_size, 0, 0]
+
+
+def watchfulness(reader: ChunkReader, span: Span) -> list[bool]:
+    """Return whether it looks if all is in memory: at first, later, and after a slow hit."""
+    held, seen = reader._maps.paging, []
+    paging.SLOW_SECONDS = math.inf  # type: ignore[misc]
+    for _ in range(1 + paging.WATCHFUL_HITS):
+        with reader.hits([span]):
+            pass
+        seen.append(held.is_watchful)
+    paging.SLOW_SECONDS = 0.0  # type: ignore[misc]
+    with reader.hits([span]):
+        pass
+    return [*seen, held.is_watchful]
+
+
+def test_who_finds_all_in_memory_looks_no_more_until_that_is_slow(large: Path) -> None:
+    with reader_process() as process:
+        process.open(large)
+        seen = process.call(watchfulness, span_at(70 * SLAB, SLAB))
+    assert seen == [True] * paging.WATCHFUL_HITS + [False, True]
+
+
+def test_reading_ahead_ends_with_what_is_stored(tmp_path: Path) -> None:
+    stored(tmp_path, [NewChunk(OBJECT.chunk_id(0), os.urandom(CHUNK_SIZE))])
+    asked, _ = played(tmp_path, [span_at(0, 3 * MIB)])
+    assert asked == [CHUNK_SIZE // SLAB * LARGE.disk_size]
+
+
+def test_small_slabs_come_with_what_lies_around_them(tmp_path: Path) -> None:
+    stored(tmp_path, [new_chunk(str(number), 8000) for number in range(200)])
+    asked, _ = played(tmp_path, [span_of(str(number), 8000) for number in range(200)])
+    pages = 200 * 2
+    assert sum(size > 0 for size in asked) <= -(-pages * SMALL.disk_size // BLOCK) + 2
+    assert all(size % BLOCK == 0 for size in asked)
+
+
+def test_where_the_kernel_does_not_tell_all_is_asked_for_and_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot_tell(*_: object) -> int:
+        raise OSError(95, "not supported")
+
+    stored(tmp_path, [new_chunk("a", 300_000)])
+    monkeypatch.setattr(os, "preadv", cannot_tell)
+    with reader_process() as process:  # forked, and so with that preadv
+        process.open(tmp_path)
+        for _ in range(2):
+            assert process.read([span_of("a", 300_000)]) == bytes_of("a", 300_000)
+
+
+def test_objects_beyond_those_followed_are_forgotten(tmp_path: Path) -> None:
+    stored(tmp_path, [new_chunk("a", 5000)])
+    held = paging.Paging(tmp_path)
+    for number in range(2 * paging.OBJECTS_FOLLOWED):
+        held._end_of_step(Span(ChunkId(number.to_bytes(20, "big") + bytes(4)), 9, 0, 9))
+    assert len(held._steps) == paging.OBJECTS_FOLLOWED
+    held.close()
