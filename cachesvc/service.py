@@ -81,10 +81,10 @@ class CacheService:
             await tasks.start(self._committer.run)
             gc.freeze()  # else each full collection looks through all chunks: 0.4 s for a million
             cache = ChunkCache(self._committer, self._gate, tasks, self._metrics)
-            prefetch = PrefetchQueue(cache, self._plans.is_announced, self._metrics)
-            tasks.start_soon(prefetch.run)
             filler = self._plan_filler(cache)
             tasks.start_soon(filler.run)
+            prefetch = PrefetchQueue(cache, filler.is_announced, self._metrics)
+            tasks.start_soon(prefetch.run)
             server = self._server(cache, prefetch, filler, tasks)
             self._listener = listen(self._config)
             tasks.start_soon(self._serve, server)

@@ -24,6 +24,9 @@ DEFAULT_WINDOW_SIZE = 1 << 30
 FULL_SECONDS = 30.0
 """How long nothing is fetched ahead after a chunk could not be stored."""
 
+IDLE_SECONDS = 60.0
+"""Who reads nothing of an order for so long may have left it, as in a notebook."""
+
 Resolve = Callable[[Chunks], Wanted]
 """Says what to fetch and as whom; raises HeadraceError."""
 
@@ -44,7 +47,7 @@ class Step:
 class Plan:
     """One client's order of reading. Tied to its connection."""
 
-    def __init__(self, terms: PlanMessage, resolve: Resolve, base: int = 0) -> None:
+    def __init__(self, terms: PlanMessage, resolve: Resolve, now: float, base: int = 0) -> None:
         """Begin without any use; *base* is what to add to a use to compare it with other plans'."""
         self.number = terms.plan
         self.base = base
@@ -59,6 +62,7 @@ class Plan:
         self._is_complete = False
         self._is_expired = False
         self._full_until = 0.0
+        self._last_read = now
         self._flying_count = 0
         self._fetched_size = 0
         self._filled_count = 0
@@ -76,6 +80,16 @@ class Plan:
             self._pieces.append((len(chunks), message.wants))
         self._is_complete = message.is_last
         return chunks
+
+    def read(self, chunk: ChunkId, now: float) -> None:
+        """Take note that somebody read a chunk, of this plan or not."""
+        if chunk in self.order:
+            self.order.read(chunk)
+            self._last_read = now
+
+    def is_followed(self, now: float) -> bool:
+        """Say whether somebody is still reading in this order."""
+        return not self.order.is_over and now - self._last_read < IDLE_SECONDS
 
     def cut(self) -> None:
         """Take no more uses."""

@@ -53,7 +53,7 @@ class PlanFiller:
 
     def begin(self, terms: PlanMessage, resolve: Resolve, tell: Tell) -> Plan:
         """Begin a plan; *resolve* says what its chunks are, *tell* hears how far it has come."""
-        plan = self._plans.begin(terms, resolve)
+        plan = self._plans.begin(terms, resolve, anyio.current_time())
         self._listeners[plan] = tell
         return plan
 
@@ -78,8 +78,12 @@ class PlanFiller:
 
     def read(self, chunks: Sequence[ChunkId]) -> None:
         """Take note that chunks were read, or are about to be."""
-        self._plans.read(chunks)
+        self._plans.read(chunks, anyio.current_time())
         self._news.set()
+
+    def is_announced(self, chunk: ChunkId) -> bool:
+        """Say whether a chunk is part of an order that somebody is still reading."""
+        return self._plans.is_announced(chunk, anyio.current_time())
 
     async def run(self) -> None:
         """Serve until cancelled."""

@@ -37,10 +37,10 @@ class Plans:
         """Reads that were announced, of all plans."""
         return sum(len(plan.order) for plan in self._plans)
 
-    def begin(self, terms: PlanMessage, resolve: Resolve) -> Plan:
+    def begin(self, terms: PlanMessage, resolve: Resolve, now: float) -> Plan:
         """Return a new plan, which is served as if the others had been served nothing so far."""
         base = max((plan.base + plan.order.position for plan in self._plans), default=0)
-        plan = Plan(terms, resolve, base)
+        plan = Plan(terms, resolve, now, base)
         plan.served_size = min((each.served_size for each in self._plans), default=0)
         self._plans.append(plan)
         return plan
@@ -57,11 +57,11 @@ class Plans:
             return []
         return plan.announce(message)
 
-    def read(self, chunks: Iterable[ChunkId]) -> None:
+    def read(self, chunks: Iterable[ChunkId], now: float) -> None:
         """Take note that somebody read *chunks*, whoever announced them."""
         for chunk in chunks if self._plans else ():
             for plan in self._plans:
-                plan.order.read(chunk)
+                plan.read(chunk, now)
 
     def next_use(self, chunk: ChunkId) -> NextUse | None:
         """Return when a chunk is needed next, None when nobody announced that it is."""
@@ -73,13 +73,13 @@ class Plans:
                 soonest = found if soonest is None else min(soonest, found)
         return soonest
 
-    def is_announced(self, chunk: ChunkId) -> bool:
+    def is_announced(self, chunk: ChunkId, now: float) -> bool:
         """Say whether a chunk is part of an order that somebody is still reading.
 
         It comes when it is due. One that the order has behind it counts too: among files in random
         order some seem to be read in a row, and what is guessed then is mostly behind.
         """
-        return any(chunk in plan.order for plan in self._plans if not plan.order.is_over)
+        return any(chunk in plan.order for plan in self._plans if plan.is_followed(now))
 
     def ready_at(self) -> float | None:
         """Return from when on there is something to take; None when that is not known."""

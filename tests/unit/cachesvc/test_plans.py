@@ -10,7 +10,7 @@ import pytest
 from cachesvc.chunk import MIB, ChunkId, ObjectRef
 from cachesvc.errors import CredentialsExpiredError, ObjectMissingError, StoreError
 from cachesvc.fill.cache import Wanted
-from cachesvc.fill.plan import FULL_SECONDS, Plan, Step
+from cachesvc.fill.plan import FULL_SECONDS, IDLE_SECONDS, Plan, Step
 from cachesvc.fill.plans import Plans
 from cachesvc.planned import PiecePacker, pack_wants, unpack_wants
 from cachesvc.store.slab import stored_size
@@ -23,6 +23,7 @@ SIZE = MIB
 PLACE = stored_size(SIZE)
 """What a chunk of that size takes of a window."""
 STORE = MemoryStore()
+NOW = 1000.0
 
 
 def is_nothing_held(_: ChunkId) -> bool:
@@ -53,7 +54,7 @@ def announce(plans: Plans, plan: Plan, wants: Iterable[Want]) -> None:
 def planned(
     plans: Plans, wants: Iterable[Want], window: int = 0, bandwidth: int = 0, number: int = 1
 ) -> Plan:
-    plan = plans.begin(PlanMessage(number, window, bandwidth), resolve)
+    plan = plans.begin(PlanMessage(number, window, bandwidth), resolve, NOW)
     announce(plans, plan, wants)
     return plan
 
@@ -91,7 +92,7 @@ def test_no_more_than_the_window_is_fetched_ahead_of_the_reader() -> None:
     for _, step in steps:
         plan.filled(step)
     assert state(plans, plan) == PlanState.WAITING
-    plans.read([wants[0].chunk, wants[1].chunk])
+    plans.read([wants[0].chunk, wants[1].chunk], NOW)
     assert keys(taken(plans)) == ["file-4", "file-5"]
 
 
@@ -140,7 +141,7 @@ def test_reads_in_a_row_take_the_room_there_is_and_one_chunk_always_has_some(roo
         for _, step in steps:
             assert len(step.group.indices) == step.use_count
             plan.filled(step)
-            plans.read([big.chunk_id(index) for index in step.wanted.indices])
+            plans.read([big.chunk_id(index) for index in step.wanted.indices], NOW)
     assert fetched == list(range(40))
     assert plans.progress(plan, 0.0).filled_count == 40
 
@@ -151,7 +152,7 @@ def test_a_full_window_moves_on_by_ranges_and_not_by_chunks() -> None:
     plan = planned(plans, [Want(0, big, index) for index in range(320)])
     steps = taken(plans)
     for index in range(320):
-        plans.read([big.chunk_id(index)])
+        plans.read([big.chunk_id(index)], NOW)
         steps += taken(plans)
     assert plan.order.is_over
     assert [len(step.wanted.indices) for _, step in steps] == [16] * 20
@@ -168,16 +169,30 @@ def test_what_of_a_step_failed_for_want_of_credentials_is_tried_again_and_no_mor
     assert again.wanted.indices == [0, 1, 2]
 
 
+def test_an_order_that_nobody_reads_in_any_more_holds_nothing_back() -> None:
+    plans = Plans(100 * MIB)
+    wants = files(3)
+    planned(plans, wants)
+    later = NOW + IDLE_SECONDS
+    assert plans.is_announced(wants[2].chunk, later - 1)
+    assert not plans.is_announced(wants[2].chunk, later)
+    plans.read([file("other").chunk_id(0)], later)
+    assert not plans.is_announced(wants[2].chunk, later)
+    taken(plans)
+    plans.read([wants[0].chunk], later)
+    assert plans.is_announced(wants[2].chunk, later + IDLE_SECONDS - 1)
+
+
 def test_what_was_announced_stays_so_until_the_order_is_over() -> None:
     plans = Plans(100 * MIB)
     wants = files(3)
     planned(plans, wants)
     taken(plans)
-    plans.read([wants[0].chunk])
-    assert plans.is_announced(wants[0].chunk)
-    assert not plans.is_announced(file("other").chunk_id(0))
-    plans.read([want.chunk for want in wants])
-    assert not any(plans.is_announced(want.chunk) for want in wants)
+    plans.read([wants[0].chunk], NOW)
+    assert plans.is_announced(wants[0].chunk, NOW)
+    assert not plans.is_announced(file("other").chunk_id(0), NOW)
+    plans.read([want.chunk for want in wants], NOW)
+    assert not any(plans.is_announced(want.chunk, NOW) for want in wants)
 
 
 def test_the_bandwidth_is_kept_on_average() -> None:
@@ -291,7 +306,7 @@ def test_chunks_that_cannot_be_are_passed_over(indices: list[int]) -> None:
         return resolve(chunks)
 
     plans = Plans(100 * MIB)
-    plan = plans.begin(PlanMessage(1, 0, 0), refuse)
+    plan = plans.begin(PlanMessage(1, 0, 0), refuse, NOW)
     announce(plans, plan, files(1))
     group = Chunks(0, "file", SIZE, None, SIZE, indices, [])
     ids = file("file").chunk_id(0)
@@ -308,7 +323,7 @@ def test_what_cannot_be_resolved_is_passed_over() -> None:
         return resolve(chunks)
 
     plans = Plans(100 * MIB)
-    plan = plans.begin(PlanMessage(1, 0, 0), refuse)
+    plan = plans.begin(PlanMessage(1, 0, 0), refuse, NOW)
     announce(plans, plan, files(3))
     assert keys(taken(plans)) == ["file-0", "file-2"]
 
@@ -318,7 +333,7 @@ def test_what_cannot_be_resolved_is_passed_over() -> None:
 )
 def test_an_announcement_that_is_none_is_passed_over(packed: bytes) -> None:
     plans = Plans(100 * MIB)
-    plan = plans.begin(PlanMessage(1, 0, 0), resolve)
+    plan = plans.begin(PlanMessage(1, 0, 0), resolve, NOW)
     ids = b"".join(want.chunk for want in files(2))
     plans.announce(plan, Announce(1, ids, packed, False))
     announce(plans, plan, files(3, "good"))
