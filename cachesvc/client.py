@@ -115,15 +115,18 @@ class CacheClient:
         """Return the identity of an object of an origin, as the service will compute it."""
         return ObjectRef(self._origins[origin_index].root, key, size, version, chunk_size)
 
-    def hits(self, spans: Sequence[Span]) -> AbstractContextManager[list[memoryview] | None]:
+    def hits(
+        self, spans: Sequence[Span], *, waits: bool = True
+    ) -> AbstractContextManager[list[memoryview] | None]:
         """Return a block that yields the bytes of *spans* in order; None unless all can be read.
 
-        The views are valid only inside the block.
+        The views are valid only inside the block. Unless it *waits*, None also where the node's
+        disk has to bring them, which it begins to.
         """
         if self._map.is_open and len(self._touched) < _MAX_TOUCHED:
             for span in spans:
                 self._touched.add(span.chunk)
-        return self._map.hits(spans)
+        return self._map.hits(spans, waits=waits)
 
     def readable(self, chunk: ChunkId) -> bool:
         """Say whether a chunk can be read at this moment; to ask is no use of it."""

@@ -34,12 +34,17 @@ class FollowedMap:
         """Say whether there are files to read."""
         return self._reader is not None
 
-    def hits(self, spans: Sequence[Span]) -> AbstractContextManager[list[memoryview] | None]:
-        """Return a block that yields the bytes of *spans* in order; None unless all can be read."""
+    def hits(
+        self, spans: Sequence[Span], *, waits: bool = True
+    ) -> AbstractContextManager[list[memoryview] | None]:
+        """Return a block that yields the bytes of *spans* in order; None unless all can be read.
+
+        Unless it *waits*, None also where the disk has to bring them, which it begins to.
+        """
         reader = self._reader
         if reader is None:
             return nullcontext(None)
-        return _ForgivingHits(reader.hits(spans), partial(self._give_up, reader))
+        return _ForgivingHits(reader.hits(spans, waits=waits), partial(self._give_up, reader))
 
     def has(self, chunk: ChunkId) -> bool:
         """Say whether a chunk can be read."""

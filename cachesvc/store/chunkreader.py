@@ -44,12 +44,13 @@ class ChunkReader:
         self._is_closed = False
         self.generation = self._maps.generation
 
-    def hits(self, spans: Sequence[Span]) -> Hits:
+    def hits(self, spans: Sequence[Span], *, waits: bool = True) -> Hits:
         """Read spans in a `with` block: it yields their bytes in order, None unless all are here.
 
-        There is a view for each slab that a span touches, valid only inside the block.
+        There is a view for each slab that a span touches, valid only inside the block. Unless it
+        *waits* for the disk, what is not in memory is not here: it is on its way from then on.
         """
-        return Hits(self._maps, spans)
+        return Hits(self._maps, spans, waits=waits)
 
     def present(self, chunk: ChunkId) -> bool:
         """Return whether a chunk can be read."""
@@ -86,10 +87,11 @@ class Hits:
     A class and not a generator, which would cost a small hit 1 us more.
     """
 
-    __slots__ = ("_map_grew", "_maps", "_spans", "_transactions", "_views")
+    __slots__ = ("_map_grew", "_maps", "_spans", "_transactions", "_views", "_waits")
 
-    def __init__(self, maps: Maps, spans: Sequence[Span]) -> None:
+    def __init__(self, maps: Maps, spans: Sequence[Span], *, waits: bool = True) -> None:
         """Prepare to read; everything happens on entering the block."""
+        self._waits = waits
         self._maps = maps
         self._spans = spans
         self._views: list[memoryview] = []
@@ -139,6 +141,7 @@ class Hits:
         meta = txn.get(META_KEY)
         trusted_run = 0 if meta is None else trusted_run_in(meta)
         paging = self._maps.paging
+        is_waiting = False
         for span in self._spans:
             record = txn.get(RECORD + span.chunk)
             if record is None:
@@ -147,8 +150,8 @@ class Hits:
             if run < trusted_run or length != span.chunk_length or span.stop > length:
                 return False
             if paging.is_watchful:
-                paging.need(span, record, txn.get)
-        return True
+                is_waiting |= not paging.need(span, record, txn.get)
+        return self._waits or not is_waiting
 
     def _collects_all(self) -> bool:
         open_classes: dict[SlabClass, ViewTransaction] = {}

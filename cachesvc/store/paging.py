@@ -59,11 +59,11 @@ class Paging:
         if seconds > SLOW_SECONDS:
             self._watching = WATCHFUL_HITS
 
-    def need(self, span: Span, record: Bytes, get: Get) -> None:
+    def need(self, span: Span, record: Bytes, get: Get) -> bool:
         """Have the disk bring what is not in memory of *span*, whose chunk has this *record*.
 
         Where an object is read in order, what follows comes too, of the next chunks that *get*
-        finds in the index.
+        finds in the index. Returns whether all was in memory.
         """
         slabs = class_of(span.chunk_length)
         for start, stop in slab_ranges(slab_runs_in(record), slabs, span.start, span.stop):
@@ -73,8 +73,9 @@ class Paging:
                 if not self._is_here(self._files[slabs], page):
                     self._watching = WATCHFUL_HITS
                     self._bring(span, record, get)
-                    return
+                    return False
         self._watching -= 1
+        return True
 
     def close(self) -> None:
         """Close the files."""

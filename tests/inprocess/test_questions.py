@@ -29,7 +29,9 @@ class NothingMapped(CacheClient):
     def __init__(self) -> None:
         pass
 
-    def hits(self, spans: Sequence[Span]) -> AbstractContextManager[list[memoryview] | None]:
+    def hits(
+        self, spans: Sequence[Span], *, waits: bool = True
+    ) -> AbstractContextManager[list[memoryview] | None]:
         return nullcontext(None)
 
 

@@ -45,8 +45,14 @@ Reply = Callable[[Buffers], None]
 class FileReads(Protocol):
     """Who knows the bytes of files."""
 
-    def read_nowait(self, node: int, request: ReadRequest, reply: Reply) -> bool:
-        """Reply at once and return True when every byte is at hand; else return False."""
+    def read_nowait(
+        self, node: int, request: ReadRequest, reply: Reply, *, from_disk: bool
+    ) -> bool:
+        """Reply at once and return True when every byte is at hand; else return False.
+
+        What lies on the node's disk is only if it may come *from_disk*; it is asked for in any
+        case.
+        """
         ...
 
     async def read(self, node: int, request: ReadRequest, reply: Reply) -> None:
@@ -101,6 +107,7 @@ class Channel:
         self._request = bytearray(protocol.REQUEST_BUFFER_SIZE)
         self._taking = trio.CancelScope()
         self._handed_over = 0
+        self._postponed: list[tuple[RequestHeader, ReadRequest, Reply]] = []
         self._queue, self._queued = trio.open_memory_channel[bytes](
             HANDED_OVER_MAX + REQUESTS_PER_TURN
         )
@@ -147,7 +154,17 @@ class Channel:
                     await self._wait_for_pyfuse3()
 
     def _take_requests(self, nursery: trio.Nursery) -> int | None:
-        """Answer or pass on what lies there; return how many, None when there come no more."""
+        """Answer or pass on what lies there; return how many, None when there come no more.
+
+        Reads that the disk has to bring come last: it brings them side by side meanwhile.
+        """
+        taken = self._take_turn(nursery)
+        postponed, self._postponed = self._postponed, []
+        for read in postponed:
+            self._finish_read(*read, nursery)
+        return taken
+
+    def _take_turn(self, nursery: trio.Nursery) -> int | None:
         for taken in range(REQUESTS_PER_TURN):
             try:
                 size = os.readv(self._connection, [self._request])
@@ -178,7 +195,7 @@ class Channel:
     def _dispatch(self, header: RequestHeader, message: bytes, nursery: trio.Nursery) -> None:
         match header.opcode:
             case Opcode.READ:
-                self._start_read(header, protocol.read_request(message), nursery)
+                self._start_read(header, protocol.read_request(message))
             case Opcode.LOOKUP:
                 name = protocol.lookup_name(message)
                 self._tell(header, message, self._names.lookup_nowait(header.node, name))
@@ -224,15 +241,24 @@ class Channel:
         async for message in self._queued:
             await self._pair.send(message)
 
-    def _start_read(
-        self, header: RequestHeader, request: ReadRequest, nursery: trio.Nursery
-    ) -> None:
+    def _start_read(self, header: RequestHeader, request: ReadRequest) -> None:
         def reply(buffers: Buffers) -> None:
             size = sum(map(len, buffers))
             self._write([protocol.reply_header(header.unique, size), *buffers])
 
-        if not self._reads.read_nowait(header.node, request, reply):
-            nursery.start_soon(self._read_later, header, request, reply)
+        if not self._reads.read_nowait(header.node, request, reply, from_disk=False):
+            self._postponed.append((header, request, reply))
+
+    def _finish_read(
+        self, header: RequestHeader, request: ReadRequest, reply: Reply, nursery: trio.Nursery
+    ) -> None:
+        try:
+            is_done = self._reads.read_nowait(header.node, request, reply, from_disk=True)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(header.unique, error)
+        else:
+            if not is_done:
+                nursery.start_soon(self._read_later, header, request, reply)
 
     async def _read_later(self, header: RequestHeader, request: ReadRequest, reply: Reply) -> None:
         try:

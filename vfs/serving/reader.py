@@ -37,14 +37,19 @@ class FileReader:
         self._lookahead = lookahead
         self._tally = tally
 
-    def read_nowait(self, node: int, request: ReadRequest, reply: Reply) -> bool:
+    def read_nowait(
+        self, node: int, request: ReadRequest, reply: Reply, *, from_disk: bool
+    ) -> bool:
         """Reply at once and return True when the file's place and all bytes are at hand."""
         place = epoch_of(node), position_of(node)
         extents = self._layouts.extents_nowait(*place)
         if extents is None:
             return False
         pieces = list(file_spans(extents, request.offset, request.size))
-        if not self._replied(pieces, reply) and not self._replied_mixed(pieces, reply):
+        if not (
+            self._replied(pieces, reply, waits=from_disk)
+            or self._replied_mixed(pieces, reply, waits=from_disk)
+        ):
             return False
         self._lookahead.note(place, extents, request, missed=False)
         return True
@@ -74,9 +79,9 @@ class FileReader:
             "give the cache more room with --cache-size"
         )
 
-    def _replied(self, pieces: Sequence[ExtentSpan], reply: Reply) -> bool:
-        """Reply if all *pieces* are here."""
-        with self._chunks.hits([piece.span for piece in pieces]) as views:
+    def _replied(self, pieces: Sequence[ExtentSpan], reply: Reply, *, waits: bool = True) -> bool:
+        """Reply if all *pieces* are here; unless it *waits* for the disk, if all are in memory."""
+        with self._chunks.hits([piece.span for piece in pieces], waits=waits) as views:
             if views is None:
                 return False
             reply(views)
@@ -84,11 +89,14 @@ class FileReader:
         self._tally.hit_bytes += size_of(pieces)
         return True
 
-    def _replied_mixed(self, pieces: Sequence[ExtentSpan], reply: Reply) -> bool:
+    def _replied_mixed(
+        self, pieces: Sequence[ExtentSpan], reply: Reply, *, waits: bool = True
+    ) -> bool:
         """Reply if all *pieces* are here, some of them in fine chunks only."""
         if not has_fine_grain(pieces):
             return False
-        return self._replied(list(mixed(pieces, self._chunks.readable)), reply)
+        finer = list(mixed(pieces, self._chunks.readable))
+        return finer != pieces and self._replied(finer, reply, waits=waits)
 
     @contextmanager
     def _buffers(

@@ -110,6 +110,24 @@ def test_what_is_in_memory_is_not_asked_for(large: Path) -> None:
     assert played(large, spans)[0] == [4 * LARGE.disk_size, 0, 0]
 
 
+def impatient(reader: ChunkReader, spans: Sequence[Span]) -> list[bytes | None]:
+    """Return what a reader gets that does not wait for the disk, one that does, and the first."""
+    found: list[bytes | None] = []
+    for waits in (False, True, False):
+        with reader.hits(spans, waits=waits) as views:
+            found.append(None if views is None else b"".join(views))
+    return found
+
+
+def test_who_does_not_wait_gets_nothing_until_it_is_in_memory(tmp_path: Path) -> None:
+    stored(tmp_path, [new_chunk("a", 300_000), new_chunk("b", 300_000)])
+    with reader_process() as process:
+        process.open(tmp_path)
+        found = process.call(impatient, [span_of("a", 300_000), span_of("b", 300_000)])
+    both = bytes_of("a", 300_000) + bytes_of("b", 300_000)
+    assert found == [None, both, both]
+
+
 def watchfulness(reader: ChunkReader, span: Span) -> list[bool]:
     """Return whether it looks if all is in memory: at first, later, and after a slow hit."""
     held, seen = reader._maps.paging, []

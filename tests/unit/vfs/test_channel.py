@@ -59,7 +59,9 @@ def told(request: ReadRequest, *, plus: bool) -> bytes:
 class PiecesOfOneByte:
     """A file whose every byte is a piece of its own."""
 
-    def read_nowait(self, node: int, request: ReadRequest, reply: Reply) -> bool:
+    def read_nowait(
+        self, node: int, request: ReadRequest, reply: Reply, *, from_disk: bool
+    ) -> bool:
         del node
         reply([b"x"] * request.size)
         return True
@@ -71,7 +73,9 @@ class PiecesOfOneByte:
 class BrokenFile:
     """A file of which nothing can be read: whatever is tried is a bug."""
 
-    def read_nowait(self, node: int, request: ReadRequest, reply: Reply) -> bool:
+    def read_nowait(
+        self, node: int, request: ReadRequest, reply: Reply, *, from_disk: bool
+    ) -> bool:
         raise ZeroDivisionError
 
     async def read(self, node: int, request: ReadRequest, reply: Reply) -> None:
@@ -81,11 +85,31 @@ class BrokenFile:
 class LateFile(BrokenFile):
     """A file that has to be waited for, in vain."""
 
-    def read_nowait(self, node: int, request: ReadRequest, reply: Reply) -> bool:
+    def read_nowait(
+        self, node: int, request: ReadRequest, reply: Reply, *, from_disk: bool
+    ) -> bool:
         return False
 
     async def read(self, node: int, request: ReadRequest, reply: Reply) -> None:
         raise ZeroDivisionError
+
+
+class FileOnDisk(BrokenFile):
+    """A file of which reads of an even size have to come from the disk, and those of 4 break."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def read_nowait(
+        self, node: int, request: ReadRequest, reply: Reply, *, from_disk: bool
+    ) -> bool:
+        self.asked.append(request.size)
+        if request.size % 2 == 0 and not from_disk:
+            return False
+        if request.size == 4:
+            raise ZeroDivisionError
+        reply([b"x" * request.size])
+        return True
 
 
 Files = PiecesOfOneByte | BrokenFile
@@ -156,6 +180,20 @@ def test_a_reply_of_more_pieces_than_writev_takes_is_written_all_the_same() -> N
 def test_an_exception_in_reading_is_eio_for_that_request() -> None:
     for file in (BrokenFile(), LateFile()):
         assert OUT_HEADER.unpack_from(answer(file, 1)) == (OUT_HEADER.size, -errno.EIO, UNIQUE)
+
+
+def test_reads_from_the_disk_are_all_asked_for_before_one_is_waited_for() -> None:
+    ours, theirs = pyfuse3_pair()
+    file = FileOnDisk()
+    with connection() as (kernel, server), ours, theirs:
+        for size in (2, 4, 3, 6):
+            kernel.send(read_of(size, unique=size))
+        kernel.shutdown(socket.SHUT_WR)
+        trio.run(serve_until_answered, channel_between(server.fileno(), ours, file), kernel)
+        replies = [OUT_HEADER.unpack_from(kernel.recv(100)) for _ in range(4)]
+    assert file.asked == [2, 4, 3, 6, 2, 4, 6]
+    assert [unique for _, _, unique in replies] == [3, 2, 4, 6]
+    assert [error for _, error, _ in replies] == [0, 0, -errno.EIO, 0]
 
 
 def test_a_reply_that_is_refused_becomes_eio() -> None:
