@@ -66,20 +66,12 @@ class Record:
     @classmethod
     def decode(cls, data: bytes | memoryview) -> Record:
         """Return the record that *data* encodes."""
-        if len(data) < _RECORD.size:
+        runs = slab_runs_in(data) if len(data) >= _RECORD.size else b"?"
+        if len(runs) % RUN_SIZE:
             raise CacheDamagedError(f"a record of the cache's index has {len(data)} bytes")
-        run, length, sequence, checksum, hot, run_count = _RECORD.unpack_from(data)
-        slab_runs = decode_runs(slab_runs_in(data))
-        label = bytes(data[_RECORD.size + run_count * RUN_SIZE :])
-        return cls(
-            run,
-            length,
-            sequence,
-            checksum,
-            hot,
-            label.decode("utf-8", "surrogateescape"),
-            slab_runs,
-        )
+        run, length, sequence, checksum, hot, _ = _RECORD.unpack_from(data)
+        label = bytes(data[_RECORD.size + len(runs) :]).decode("utf-8", "surrogateescape")
+        return cls(run, length, sequence, checksum, hot, label, decode_runs(runs))
 
 
 @dataclass(frozen=True, slots=True)

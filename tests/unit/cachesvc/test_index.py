@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ from cachesvc.store.index import (
     new_meta,
     read_meta,
     run_and_length_in,
+    slab_runs_in,
     trusted_run_in,
 )
 from cachesvc.store.lmdbenv import Environment, open_writer, writing
+from cachesvc.store.place import SlabRun, decode_runs
 
 A, B = ChunkId(b"a" * 24), ChunkId(b"b" * 24)
 
@@ -59,7 +62,13 @@ def test_the_hot_path_reads_what_the_full_decoder_reads() -> None:
     assert run_and_length_in(record(9).encode()) == (3, 9)
 
 
-@pytest.mark.parametrize("data", [b"", b"\0", b"\0" * 24])
+def test_a_record_tells_where_its_slabs_lie() -> None:
+    placed = replace(record(5), slab_runs=(SlabRun(7, 3), SlabRun(2**32 - 1, 2**16 - 1)))
+    assert Record.decode(placed.encode()) == placed
+    assert decode_runs(slab_runs_in(placed.encode())) == placed.slab_runs
+
+
+@pytest.mark.parametrize("data", [b"", b"\0", b"\0" * 24, bytes(25) + b"\1" + bytes(5)])
 def test_a_record_too_short_is_damage(data: bytes) -> None:
     with pytest.raises(CacheDamagedError):
         Record.decode(data)
