@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from cachesvc.chunk import DIGEST_SIZE, Span, following
+from cachesvc.store.diskstep import DiskStep, is_covered, next_step
 from cachesvc.store.index import RECORD, run_and_length_in, slab_runs_in
 from cachesvc.store.layout import data_file, slabs_path
 from cachesvc.store.place import slab_ranges
 from cachesvc.store.slab import CLASSES, LARGE, SMALL, SlabClass, class_of
-from cachesvc.store.step import Step, is_covered, next_step
 
 CHUNKS_AHEAD: Final = 4
 OBJECTS_FOLLOWED: Final = 256
@@ -47,7 +47,7 @@ class Paging:
             self._opened = undo.pop_all()
         self._byte = [bytearray(1)]
         self._watching = WATCHFUL_HITS
-        self._steps: OrderedDict[bytes, Step] = OrderedDict()
+        self._steps: OrderedDict[bytes, DiskStep] = OrderedDict()
 
     @property
     def is_watchful(self) -> bool:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 
-from cachesvc.chunk import ChunkId, ObjectRef, Span
+from cachesvc.chunk import MIB, ChunkId, ObjectRef, Span
 from cachesvc.store.chunkstore import NewChunk
+
+SIX_CHUNKS = ObjectRef("test://", "large", 24 * MIB, None, 4 * MIB)
+"""An object of six chunks of the usual size."""
 
 
 def chunk_of(name: str, length: int) -> ChunkId:
@@ -26,3 +29,9 @@ def new_chunk(name: str, length: int) -> NewChunk:
 def span_of(name: str, length: int, start: int = 0, stop: int | None = None) -> Span:
     """Return a span of an object's chunk, the whole of it unless told."""
     return Span(chunk_of(name, length), length, start, length if stop is None else stop)
+
+
+def span_at(offset: int, size: int) -> Span:
+    """Return a span of `SIX_CHUNKS` within one chunk."""
+    index, start = divmod(offset, SIX_CHUNKS.chunk_size)
+    return Span(SIX_CHUNKS.chunk_id(index), SIX_CHUNKS.chunk_size, start, start + size)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cachesvc.chunk import MIB, ChunkId, ObjectRef, Span
+from cachesvc.chunk import MIB, ChunkId, Span
 from cachesvc.config import CacheConfig
 from cachesvc.store import paging
 from cachesvc.store.chunkreader import ChunkReader
@@ -17,18 +17,11 @@ from cachesvc.store.chunkstore import ChunkStore, NewChunk
 from cachesvc.store.layout import data_file, slabs_path
 from cachesvc.store.paging import BLOCK
 from cachesvc.store.slab import CLASSES, LARGE, PAGE_SIZE
-from tests.fakes.chunks import bytes_of, new_chunk, span_of
+from tests.fakes.chunks import SIX_CHUNKS, bytes_of, new_chunk, span_at, span_of
 from tests.fakes.reader_process import reader_process
 
-CHUNK_SIZE = 4 * MIB
-OBJECT = ObjectRef("test://", "large", 6 * CHUNK_SIZE, None, CHUNK_SIZE)
+CHUNK_SIZE = SIX_CHUNKS.chunk_size
 SLAB = LARGE.slab_size
-
-
-def span_at(offset: int, size: int) -> Span:
-    """Return a span of `OBJECT` within one chunk."""
-    index, start = divmod(offset, CHUNK_SIZE)
-    return Span(OBJECT.chunk_id(index), CHUNK_SIZE, start, start + size)
 
 
 def stored(directory: Path, chunks: Sequence[NewChunk]) -> None:
@@ -77,8 +70,8 @@ def _major_faults() -> int:
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
-    """A cache with all chunks of `OBJECT`, none of them in memory."""
-    stored(tmp_path, [NewChunk(OBJECT.chunk_id(n), os.urandom(CHUNK_SIZE)) for n in range(6)])
+    """A cache with all chunks of `SIX_CHUNKS`, none of them in memory."""
+    stored(tmp_path, [NewChunk(SIX_CHUNKS.chunk_id(n), os.urandom(CHUNK_SIZE)) for n in range(6)])
     return tmp_path
 
 
@@ -102,7 +95,7 @@ def test_reading_in_order_brings_ever_more_of_what_follows(large: Path) -> None:
     # What is on its way when it is read is asked for once more, and by itself.
     steps = [size // LARGE.disk_size for size in asked if size > MIB // SLAB * LARGE.disk_size]
     assert steps == [16, 32, 64, 64, 16]
-    assert faults < OBJECT.size // SLAB
+    assert faults < SIX_CHUNKS.size // SLAB
 
 
 def test_what_is_in_memory_is_not_asked_for(large: Path) -> None:
@@ -150,7 +143,7 @@ def test_who_finds_all_in_memory_looks_no_more_until_that_is_slow(large: Path) -
 
 
 def test_reading_ahead_ends_with_what_is_stored(tmp_path: Path) -> None:
-    stored(tmp_path, [NewChunk(OBJECT.chunk_id(0), os.urandom(CHUNK_SIZE))])
+    stored(tmp_path, [NewChunk(SIX_CHUNKS.chunk_id(0), os.urandom(CHUNK_SIZE))])
     asked, _ = played(tmp_path, [span_at(0, 3 * MIB)])
     assert asked == [CHUNK_SIZE // SLAB * LARGE.disk_size]
 

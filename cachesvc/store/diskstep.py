@@ -13,7 +13,7 @@ STRAY: Final = MIB
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class DiskStep:
     """What the last read of an object that found something missing has brought.
 
     `size` bytes of it up to byte `stop`, counted from the beginning of its chunk number `index`,
@@ -26,18 +26,18 @@ class Step:
     size: int
 
 
-def start_after(before: Step, span: Span) -> int:
+def start_after(before: DiskStep, span: Span) -> int:
     """Return where *span* begins, counted from the end of what a step has brought."""
     return span.start + (index_of(span) - before.index) * before.chunk_length - before.stop
 
 
-def is_covered(before: Step, span: Span) -> bool:
+def is_covered(before: DiskStep, span: Span) -> bool:
     """Say whether the step before has brought *span*, which may still be on its way."""
     start = start_after(before, span)
     return -before.size <= start <= span.start - span.stop
 
 
-def goes_on(before: Step | None, span: Span) -> bool:
+def goes_on(before: DiskStep | None, span: Span) -> bool:
     """Say whether *span*, which is missing, is read in order after the step before it.
 
     Who begins with the object goes on, mostly. What another process brought, reading in turns with
@@ -48,13 +48,13 @@ def goes_on(before: Step | None, span: Span) -> bool:
     return -STRAY <= start_after(before, span) <= STRAY + before.size
 
 
-def next_step(before: Step | None, span: Span) -> Step:
+def next_step(before: DiskStep | None, span: Span) -> DiskStep:
     """Return what to bring for *span*: twice as much as before where reading goes on."""
     size = span.stop - span.start
     if goes_on(before, span):
         last = size if before is None else before.size
         size = max(size, min(2 * last, LONGEST_STEP))
-    return Step(index_of(span), span.chunk_length, span.start + size, size)
+    return DiskStep(index_of(span), span.chunk_length, span.start + size, size)
 
 
 def index_of(span: Span) -> int:

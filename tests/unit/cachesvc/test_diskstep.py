@@ -1,27 +1,21 @@
 from __future__ import annotations
 
-from cachesvc.chunk import MIB, ObjectRef, Span
+from cachesvc.chunk import MIB
+from cachesvc.store.diskstep import LONGEST_STEP, STRAY, DiskStep, is_covered, next_step
 from cachesvc.store.slab import LARGE
-from cachesvc.store.step import LONGEST_STEP, STRAY, Step, is_covered, next_step
+from tests.fakes.chunks import SIX_CHUNKS, span_at
 
-CHUNK_SIZE = 4 * MIB
-OBJECT = ObjectRef("test://", "large", 6 * CHUNK_SIZE, None, CHUNK_SIZE)
+CHUNK_SIZE = SIX_CHUNKS.chunk_size
 SLAB = LARGE.slab_size
 
 
-def span_at(offset: int, size: int) -> Span:
-    """Return a span of `OBJECT` within one chunk."""
-    index, start = divmod(offset, CHUNK_SIZE)
-    return Span(OBJECT.chunk_id(index), CHUNK_SIZE, start, start + size)
-
-
 def test_a_lone_read_brings_what_it_is() -> None:
-    assert next_step(None, span_at(9 * MIB, SLAB)) == Step(2, CHUNK_SIZE, MIB + SLAB, SLAB)
+    assert next_step(None, span_at(9 * MIB, SLAB)) == DiskStep(2, CHUNK_SIZE, MIB + SLAB, SLAB)
 
 
 def test_reading_from_the_beginning_brings_more_each_time() -> None:
     step, offset, sizes = None, 0, []
-    while offset < OBJECT.size - LONGEST_STEP:
+    while offset < SIX_CHUNKS.size - LONGEST_STEP:
         step = next_step(step, span_at(offset, MIB))
         sizes.append(step.size)
         offset += step.size
