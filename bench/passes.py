@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from bench.backing import back_memory
 from bench.distance import Traffic
 from bench.peers import Mounted
 from bench.processes import share_bytes, spent_seconds
@@ -57,6 +58,7 @@ class Watch:
 
     def one_pass(self, mounted: Mounted, work: Work, shares: Sequence[Any]) -> Pass:
         """Have *shares* of *work* done; raise `PeerFailedError` if that takes too long."""
+        back_memory()
         before = {pid: spent_seconds(pid) for pid in mounted.pids()}
         traffic = self.gate.traffic()
         reading = self.read(mounted, work, shares)
