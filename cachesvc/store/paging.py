@@ -28,7 +28,12 @@ WATCHFUL_HITS: Final = 256
 SLOW_SECONDS: Final = 0.001
 """One that takes longer has found something missing: 16 MiB in memory take a quarter of it."""
 BLOCK: Final = 128 * 1024
-"""A disk brings so much in little more time than a page: small slabs come with their neighbours."""
+"""A disk brings so much in little more time than a page: small slabs come with their neighbours.
+
+No more is asked for at once: Linux drops what exceeds both the device's read-ahead, mostly 128 KiB,
+and its largest request (`force_page_cache_ra`), and each page of that is then read by itself. Where
+both are 128 KiB 240 MiB came at 152 MB/s in one go, and come at 950.
+"""
 
 Bytes = bytes | memoryview
 Get = Callable[[bytes], memoryview | None]
@@ -120,7 +125,9 @@ class Paging:
         """Have bytes of a chunk read, and do not wait for them."""
         for low, high in slab_ranges(runs, slabs, start, stop):
             begin, end = _whole_blocks(low, high) if slabs is SMALL else (low, high)
-            os.posix_fadvise(self._files[slabs], begin, end - begin, os.POSIX_FADV_WILLNEED)
+            for piece in range(begin, end, BLOCK):
+                size = min(BLOCK, end - piece)
+                os.posix_fadvise(self._files[slabs], piece, size, os.POSIX_FADV_WILLNEED)
 
 
 def _whole_blocks(start: int, stop: int) -> tuple[int, int]:

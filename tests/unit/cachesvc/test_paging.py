@@ -49,26 +49,26 @@ def drop_pages(path: Path) -> None:
 
 def bytes_in_memory(path: Path) -> int:
     """Return how much of a file is in memory. To try reading it would bring it there."""
-    words = ["fincore", "--bytes", "--noheadings", "--output", "RES", path]
+    words = ["fincore", "--bytes", "--noheadings", "--output", "RES", str(path)]
     return int(subprocess.run(words, check=True, capture_output=True, timeout=WAIT_SECONDS).stdout)
 
 
-def advised(reader: ChunkReader, spans: Sequence[Span]) -> tuple[list[int], int]:
-    """Read one span after the other; return how much was asked for ahead of each, and faults.
+def advised(reader: ChunkReader, spans: Sequence[Span]) -> tuple[list[list[int]], int]:
+    """Read one span after the other; return what sizes were asked for ahead of each, and faults.
 
     The latter are those of this process that had to wait for the disk.
     """
-    asked: list[int] = []
+    asked: list[list[int]] = []
     advise = os.posix_fadvise
 
     def noting(file: int, offset: int, length: int, advice: int) -> None:
         advise(file, offset, length, advice)
-        asked[-1] += length
+        asked[-1].append(length)
 
     paging.os.posix_fadvise = noting  # type: ignore[attr-defined]
     before = _major_faults()
     for span in spans:
-        asked.append(0)
+        asked.append([])
         with reader.hits([span]) as views:
             assert views is not None
     return asked, _major_faults() - before
@@ -86,11 +86,14 @@ def large(tmp_path: Path) -> Path:
 
 
 def played(directory: Path, spans: Sequence[Span]) -> tuple[list[int], int]:
-    """Read spans of a cache in a process that has read nothing before."""
+    """Read spans of a cache in a process that has read nothing before.
+
+    Returns how much was asked for ahead of each, and faults.
+    """
     with reader_process() as process:
         process.open(directory)
-        answer: tuple[list[int], int] = process.call(advised, spans)
-        return answer
+        asked, faults = process.call(advised, spans)
+        return [sum(sizes) for sizes in asked], faults
 
 
 def test_random_reads_bring_no_more_than_their_slabs(large: Path) -> None:
@@ -106,6 +109,13 @@ def test_reading_in_order_brings_ever_more_of_what_follows(large: Path) -> None:
     steps = [size // LARGE.disk_size for size in asked if size > MIB // SLAB * LARGE.disk_size]
     assert steps == [16, 32, 64, 64, 16]
     assert faults < SIX_CHUNKS.size // SLAB
+
+
+def test_no_more_is_asked_for_at_once_than_any_kernel_brings(large: Path) -> None:
+    with reader_process() as process:
+        process.open(large)
+        asked, _ = process.call(advised, [span_at(n * MIB, MIB) for n in range(24)])
+    assert max(size for sizes in asked for size in sizes) == 128 * 1024
 
 
 def test_what_is_in_memory_is_not_asked_for(large: Path) -> None:
