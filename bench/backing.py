@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from contextlib import suppress
 
 BACKED_SIZE = 1 << 30
 """Bytes: four times the largest working set, for it lies in several places while it is read."""
@@ -22,7 +23,8 @@ def back_memory(size: int = BACKED_SIZE) -> None:
     free = os.sysconf("SC_AVPHYS_PAGES") * mmap.PAGESIZE
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     with mmap.mmap(-1, touchable(size, free), flags=flags) as memory:
-        memory.madvise(mmap.MADV_HUGEPAGE)
+        with suppress(OSError):  # a kernel without huge pages
+            memory.madvise(mmap.MADV_HUGEPAGE)
         for page in range(0, len(memory), mmap.PAGESIZE):
             memory[page] = 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,13 +56,23 @@ class Watch:
     seconds: float
     """How long a pass may take."""
 
-    def one_pass(self, mounted: Mounted, work: Work, shares: Sequence[Any]) -> Pass:
-        """Have *shares* of *work* done; raise `PeerFailedError` if that takes too long."""
+    def one_pass(
+        self,
+        mounted: Mounted,
+        work: Work,
+        shares: Sequence[Any],
+        announced: AbstractContextManager[None] | None = None,
+    ) -> Pass:
+        """Have *shares* of *work* done; raise `PeerFailedError` if that takes too long.
+
+        What is *announced* to the mount is announced as part of it.
+        """
         back_memory()
         before = {pid: spent_seconds(pid) for pid in mounted.pids()}
         traffic = self.gate.traffic()
-        reading = self.read(mounted, work, shares)
-        after = {pid: spent_seconds(pid) for pid in mounted.pids()}
+        with announced or nullcontext():
+            reading = self.read(mounted, work, shares)
+            after = {pid: spent_seconds(pid) for pid in mounted.pids()}
         return Pass(
             reading,
             sum(spent - before.get(pid, 0.0) for pid, spent in after.items()),

@@ -113,8 +113,8 @@ def one_epoch(watch: Watch, offer: Offer, cache: Cache, plan: Plan) -> Mapping[F
     """Mount, train for one epoch, and return its figures."""
     samples = [span for batch in plan.batches for span in batch]
     order = list(dict.fromkeys(span.path for span in samples))
-    with offer.mounted(cache) as mounted, announced(mounted, order):
-        done = watch.one_pass(mounted, train, [plan])
+    with offer.mounted(cache) as mounted:
+        done = watch.one_pass(mounted, train, [plan], announced(mounted, order))
     (epoch,) = done.reading.results
     assert isinstance(epoch, Epoch)
     byte_count = sum(span.size for span in samples)

@@ -8,6 +8,8 @@ from typing import Final
 from cachesvc.chunk import DIGEST_SIZE, MIB, Span
 
 LONGEST_STEP: Final = 8 * MIB
+CHUNKS_AHEAD: Final = 4
+"""Chunks that a step is long at most: each is a look into the index."""
 STRAY: Final = MIB
 """Bytes by which a read may miss the end of what was brought and still go on from there."""
 
@@ -53,7 +55,7 @@ def next_step(before: DiskStep | None, span: Span) -> DiskStep:
     size = span.stop - span.start
     if goes_on(before, span):
         last = size if before is None else before.size
-        size = max(size, min(2 * last, LONGEST_STEP))
+        size = max(size, min(2 * last, LONGEST_STEP, CHUNKS_AHEAD * span.chunk_length))
     return DiskStep(index_of(span), span.chunk_length, span.start + size, size)
 
 

@@ -43,6 +43,7 @@ class Maps:
         self._closing = False
         self._suspended = False
         self._map_grew = False
+        self._is_open = False
         self._open()
 
     @property
@@ -87,7 +88,7 @@ class Maps:
     def resume(self) -> None:
         """Open again after `suspend`, unless other files lie there now."""
         with self._changed:
-            if not (self._block_count or self._closing):
+            if not (self._is_open or self._closing):
                 self._reopen()
             self._suspended = False
             self._changed.notify_all()
@@ -114,12 +115,13 @@ class Maps:
             self.paging = Paging(self._directory)
             undo.pop_all()
         self.index, self.slabs, self.generation, self.files = index, slabs, generation, files
+        self._is_open = True
 
     def _settle(self) -> None:
         """Do what leaves views dangling, if nobody holds one."""
         if self._block_count:
             return
-        if self._closing:
+        if self._closing and self._is_open:
             self._close_all()
         elif self._map_grew:
             for env in self._all():
@@ -127,6 +129,7 @@ class Maps:
         self._map_grew = False
 
     def _close_all(self) -> None:
+        self._is_open = False
         self.paging.close()
         for env in self._all():
             env.close()
@@ -217,8 +220,8 @@ def release(maps: Maps) -> None:
         maps.reader_count -= 1
         if not maps.reader_count and not maps.is_inherited:
             maps.close()
-            if _shared.maps.get(maps.files) is maps:
-                del _shared.maps[maps.files]
+            # By what they were called when they were opened first: a fork may have met other files.
+            _shared.maps = {files: each for files, each in _shared.maps.items() if each is not maps}
 
 
 def _identities_if_any(directory: Path) -> Files:

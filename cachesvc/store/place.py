@@ -15,6 +15,8 @@ MAX_RUNS = 32
 """Runs that are told of one chunk: so many slabs has one of the usual size."""
 RUN_SIZE = 6
 _RUN = struct.Struct(">IH")
+PAGE_LIMIT = 1 << 32
+"""What lies further back, beyond 16 TiB, is not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def slab_runs(slabs: SlabClass, count: int, page_of: Callable[[int], int]) -> tu
         middle = (first + last) // 2
         ends.append((middle + 1, page_of(middle + 1), last, last_page))
         ends.append((first, first_page, middle, page_of(middle)))
-    return tuple(runs)
+    return tuple(runs) if all(run.page < PAGE_LIMIT for run in runs) else ()
 
 
 def encode_runs(runs: Sequence[SlabRun]) -> bytes:

@@ -230,8 +230,8 @@ class StoreFiles:
         copy.rename(path)
         self._crash_point("compact.swapped")
         self.slabs = {**self.slabs, slabs: self._open_slabs(slabs)}
-        self.paging.close()
-        self.paging = Paging(self._config.directory)
+        old, self.paging = self.paging, Paging(self._config.directory)
+        old.close()
         self._end_placing()
         generation = _new_generation()
         for env in self.slabs.values():

@@ -11,6 +11,7 @@ import pytest
 from cachesvc.chunk import MIB, ObjectRef, Span
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheUnusableError
+from cachesvc.store import maps
 from cachesvc.store.chunkreader import MAX_COUNTED, ChunkReader
 from cachesvc.store.chunkstore import ChunkStore, NewChunk
 from cachesvc.store.marker import Marker, Phase, write_marker
@@ -302,6 +303,25 @@ def test_a_block_that_is_open_at_a_fork_keeps_its_bytes(
     store.put([new_chunk("a", 5000)])
     found = reader.call(hold_across_a_fork, span_of("a", 5000))
     assert found == (bytes_of("a", 5000), bytes_of("a", 5000))
+
+
+def read_after_a_late_block(reader: ChunkReader, span: Span) -> bytes:
+    """Fork beside a block that outlasts the wait for it, and ends before the fork does."""
+    maps.FORK_SECONDS = 0.05
+    block = reader.hits([span])
+    block.__enter__()
+    reader._maps.suspend()
+    block.__exit__(None, None, None)
+    reader._maps.resume()
+    with reader.hits([span]) as views:
+        return b"".join(views or ())
+
+
+def test_what_a_fork_did_not_close_is_not_opened_again(
+    store: ChunkStore, reader: ReaderProcess
+) -> None:
+    store.put([new_chunk("a", 5000)])
+    assert reader.call(read_after_a_late_block, span_of("a", 5000)) == bytes_of("a", 5000)
 
 
 def test_there_is_nothing_to_read_before_the_service_ran(tmp_path: Path) -> None:

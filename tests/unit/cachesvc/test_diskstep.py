@@ -1,7 +1,14 @@
 from __future__ import annotations
 
-from cachesvc.chunk import MIB
-from cachesvc.store.diskstep import LONGEST_STEP, STRAY, DiskStep, is_covered, next_step
+from cachesvc.chunk import MIB, ObjectRef, Span
+from cachesvc.store.diskstep import (
+    CHUNKS_AHEAD,
+    LONGEST_STEP,
+    STRAY,
+    DiskStep,
+    is_covered,
+    next_step,
+)
 from cachesvc.store.slab import LARGE
 from tests.fakes.chunks import SIX_CHUNKS, span_at
 
@@ -36,3 +43,13 @@ def test_what_is_on_its_way_is_no_new_step() -> None:
     assert is_covered(step, span_at(5 * MIB, MIB))
     assert not is_covered(step, span_at(5 * MIB + SLAB, MIB))
     assert not is_covered(step, span_at(MIB, MIB))
+
+
+def test_a_step_is_no_longer_than_it_is_brought() -> None:
+    ref = ObjectRef("test://", "fine", 64 * MIB, None, SLAB)
+    step, index, sizes = None, 0, []
+    while index < 40:
+        step = next_step(step, Span(ref.chunk_id(index), SLAB, 0, SLAB))
+        sizes.append(step.size // SLAB)
+        index += sizes[-1]
+    assert set(sizes[1:]) == {CHUNKS_AHEAD}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import subprocess
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cachesvc.chunk import MIB, ChunkId, Span
+from cachesvc.chunk import MIB, ChunkId, ObjectRef, Span
 from cachesvc.config import CacheConfig
 from cachesvc.store import paging
 from cachesvc.store.chunkreader import ChunkReader
@@ -141,22 +140,36 @@ def test_who_does_not_wait_gets_nothing_until_it_is_in_memory(tmp_path: Path) ->
     assert found == [None, both, both]
 
 
-def watchfulness(reader: ChunkReader, span: Span) -> list[bool]:
-    """Return whether it looks if all is in memory: after a slow hit, then after each of many."""
+def watchfulness(reader: ChunkReader, warm: Span, cold: Span) -> list[bool]:
+    """Return whether it looks if all is in memory: after each of many hits, then after a fault."""
     held, seen = reader._maps.paging, []
-    for slow in (0.0, *[math.inf] * paging.WATCHFUL_HITS, 0.0):
-        paging.SLOW_SECONDS = slow  # type: ignore[misc]
+    for span in (warm, *[warm] * paging.WATCHFUL_HITS, cold):
         with reader.hits([span]):
             pass
         seen.append(held.is_watchful)
     return seen
 
 
-def test_who_finds_all_in_memory_looks_no_more_until_that_is_slow(large: Path) -> None:
+def test_who_finds_all_in_memory_looks_no_more_until_something_is_not(large: Path) -> None:
     with reader_process() as process:
         process.open(large)
-        seen = process.call(watchfulness, span_at(70 * SLAB, SLAB))
+        seen = process.call(watchfulness, span_at(70 * SLAB, SLAB), span_at(5 * SLAB, SLAB))
     assert seen == [True] * paging.WATCHFUL_HITS + [False, True]
+
+
+def watchful_after_slow_hits(reader: ChunkReader, span: Span) -> bool:
+    """Return whether it looks after hits that took long, though all was in memory."""
+    paging.SLOW_SECONDS = 0.0  # type: ignore[misc]
+    for _ in range(2 + paging.WATCHFUL_HITS):
+        with reader.hits([span]):
+            pass
+    return reader._maps.paging.is_watchful
+
+
+def test_what_takes_long_and_waits_for_no_disk_is_not_looked_at(large: Path) -> None:
+    with reader_process() as process:
+        process.open(large)
+        assert not process.call(watchful_after_slow_hits, span_at(70 * SLAB, SLAB))
 
 
 def test_reading_ahead_ends_with_what_is_stored(tmp_path: Path) -> None:
@@ -165,12 +178,29 @@ def test_reading_ahead_ends_with_what_is_stored(tmp_path: Path) -> None:
     assert asked == [CHUNK_SIZE // SLAB * LARGE.disk_size]
 
 
+def test_reading_in_order_goes_on_where_chunks_are_small(tmp_path: Path) -> None:
+    ref = ObjectRef("test://", "fine", 4 * MIB, None, SLAB)
+    stored(tmp_path, [NewChunk(ref.chunk_id(n), os.urandom(SLAB)) for n in range(32)])
+    asked, _ = played(tmp_path, [Span(ref.chunk_id(n), SLAB, 0, SLAB) for n in range(32)])
+    steps = [round(size / LARGE.disk_size) for size in asked if size > LARGE.disk_size]
+    assert steps == [2, *[4] * 7, 2]
+    assert sum(asked) <= 2 * 32 * LARGE.disk_size
+
+
 def test_small_slabs_come_with_what_lies_around_them(tmp_path: Path) -> None:
     stored(tmp_path, [new_chunk(str(number), 8000) for number in range(200)])
-    asked, _ = played(tmp_path, [span_of(str(number), 8000) for number in range(200)])
+    asked, faults = played(tmp_path, [span_of(str(number), 8000) for number in range(200)])
     # 13 blocks hold them all; of one that comes in parts the next file may be asked for once more.
     assert sum(size > 0 for size in asked) < 100
     assert all(size % BLOCK == 0 for size in asked)
+    assert faults < 100
+
+
+def test_the_end_of_a_small_chunk_is_looked_at_as_well(tmp_path: Path) -> None:
+    stored(tmp_path, [new_chunk(str(number), 60_000) for number in range(40)])
+    _, faults = played(tmp_path, [span_of(str(number), 60_000) for number in range(40)])
+    # By single pages the tails that lie in the next block would cost 200 and more.
+    assert faults < 100
 
 
 def test_where_the_kernel_does_not_tell_all_is_asked_for_and_right(
@@ -181,10 +211,14 @@ def test_where_the_kernel_does_not_tell_all_is_asked_for_and_right(
 
     stored(tmp_path, [new_chunk("a", 300_000)])
     monkeypatch.setattr(os, "preadv", cannot_tell)
+    span = span_of("a", 300_000)
     with reader_process() as process:  # forked, and so with that preadv
         process.open(tmp_path)
         for _ in range(2):
-            assert process.read([span_of("a", 300_000)]) == bytes_of("a", 300_000)
+            assert process.read([span]) == bytes_of("a", 300_000)
+        asked, _ = process.call(advised, [span] * paging.WATCHFUL_HITS)
+    assert asked[0]
+    assert not asked[-1]  # nothing was missing in so many
 
 
 def test_objects_beyond_those_followed_are_forgotten(tmp_path: Path) -> None:

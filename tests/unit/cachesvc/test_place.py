@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from cachesvc.store.place import (
     MAX_RUNS,
+    PAGE_LIMIT,
     RUN_SIZE,
     SlabRun,
     decode_runs,
@@ -83,3 +84,9 @@ def test_ranges_are_the_slabs_that_hold_the_bytes(
 
 def test_no_bytes_lie_nowhere() -> None:
     assert list(slab_ranges(encode_runs([SlabRun(7, 3)]), LARGE, 5, 5)) == []
+
+
+def test_what_lies_too_far_back_is_not_told() -> None:
+    far = PAGE_LIMIT - LARGE.disk_size // PAGE_SIZE
+    assert slab_runs(LARGE, 1, lambda _: PAGE_LIMIT) == ()
+    assert encode_runs(slab_runs(LARGE, 1, lambda _: far))
