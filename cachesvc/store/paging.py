@@ -26,7 +26,7 @@ OBJECTS_FOLLOWED: Final = 256
 WATCHFUL_HITS: Final = 256
 """So many hits in a row with all in memory, and one does not look any more whether that is so."""
 SLOW_SECONDS: Final = 50e-6
-"""One that takes longer may have waited for a disk. No disk answers sooner; 3 MiB in memory do."""
+"""One that takes longer may have waited for a disk, which never answers sooner."""
 BLOCK: Final = 128 * 1024
 """A disk brings so much in little more time than a page: small slabs come with their neighbours.
 
