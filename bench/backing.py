@@ -2,10 +2,9 @@
 
 Linux offers free blocks of 2 MiB and more to the host two seconds after they became free, and each
 page of one that is used again costs the host a fault: 2 to 16 us of what looks like our CPU time.
-Ten passes that read 240 MiB for the first time took 271 to 352 MB/s and 2,370 to 3,340 us of CPU
-for each MB right after that, 419 to 477 MB/s and 1,490 to 1,680 us (and one in nine 308) with huge
-pages touched before each. To touch as many small pages changes nothing: other blocks have those,
-and large writes to files are kept in huge ones.
+Fourteen passes that read 240 MiB for the first time right after that took 271 to 352 MB/s and
+2,370 to 3,340 us of CPU for each MB, though as many small pages had been touched before each; with
+huge pages eight of nine took 419 to 477 MB/s and 1,490 to 1,680 us, and one 308 MB/s.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from bench.passes import CPU_A_FILE, REQUESTS_A_FILE, Watch
@@ -130,6 +130,6 @@ def one_epoch(watch: Watch, offer: Offer, cache: Cache, plan: Plan) -> Mapping[F
     }
 
 
-def announced(mounted: Mounted, order: Sequence[str]) -> AbstractContextManager[None]:
+def announced(mounted: Mounted, order: Sequence[str]) -> AbstractContextManager[None] | None:
     """Tell a mount what will be read, if it may be told."""
-    return mounted.announced(order) if isinstance(mounted, Announcing) else nullcontext()
+    return mounted.announced(order) if isinstance(mounted, Announcing) else None

@@ -26,13 +26,13 @@ OBJECTS_FOLLOWED: Final = 256
 WATCHFUL_HITS: Final = 256
 """So many hits in a row with all in memory, and one does not look any more whether that is so."""
 SLOW_SECONDS: Final = 50e-6
-"""One that takes longer may have waited for a disk, which never answers sooner."""
+"""Only after one that takes longer it is asked whether a page came from the disk."""
 BLOCK: Final = 128 * 1024
 """A disk brings so much in little more time than a page: small slabs come with their neighbours.
 
 No more is asked for at once: Linux drops what exceeds both the device's read-ahead, mostly 128 KiB,
 and its largest request (`force_page_cache_ra`), and each page of that is then read by itself. Where
-both are 128 KiB 240 MiB came at 152 MB/s in one go, and come at 950.
+both were set to 128 KiB 240 MiB came at 152 MB/s in one go, and come at 950.
 """
 
 Bytes = bytes | memoryview

@@ -65,16 +65,12 @@ def advised(reader: ChunkReader, spans: Sequence[Span]) -> tuple[list[list[int]]
         asked[-1].append(length)
 
     paging.os.posix_fadvise = noting  # type: ignore[attr-defined]
-    before = _major_faults()
+    before = paging.major_faults()
     for span in spans:
         asked.append([])
         with reader.hits([span]) as views:
             assert views is not None
-    return asked, _major_faults() - before
-
-
-def _major_faults() -> int:
-    return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[9])
+    return asked, paging.major_faults() - before
 
 
 @pytest.fixture
