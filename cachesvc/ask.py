@@ -8,7 +8,8 @@ from typing import Any
 import anyio
 
 from cachesvc.errors import CacheServiceError
-from cachesvc.framesocket import FrameSocket, connect
+from cachesvc.framesocket import FrameSocket
+from cachesvc.unixsocket import connect
 from cachesvc.wire import (
     MAX_ANSWER_SIZE,
     PROTOCOL_VERSION,

@@ -9,7 +9,8 @@ from typing import NewType
 
 import xxhash
 
-MIB = 1 << 20
+from cachesvc.units import MIB
+
 CHUNK_SIZE = 4 * MIB
 """Bytes of a data object that are fetched, checked and cached together."""
 

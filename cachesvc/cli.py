@@ -16,11 +16,11 @@ from cachesvc.admin import collect_alone, describe, verify_alone
 from cachesvc.ask import ask_service
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheBusyError, CacheServiceError, CacheUnusableError
-from cachesvc.framesocket import is_answered
 from cachesvc.lock import ServiceLock
 from cachesvc.options import cache_options, directory_option
 from cachesvc.spawn import service_command, service_environment
 from cachesvc.store.chunkstore import ChunkStore
+from cachesvc.unixsocket import is_answered
 
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.05

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cachesvc.chunk import MIB
-
-GIB = 1 << 30
+from cachesvc.units import GIB, MIB
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import socket
 from collections import deque
-from contextlib import closing, suppress
-from pathlib import Path
+from contextlib import suppress
 
 import anyio
 
-from cachesvc.chunk import MIB
-from cachesvc.socketaddress import socket_address
+from cachesvc.units import MIB
 from cachesvc.wire import FrameBuffer
 
 log = logging.getLogger(__name__)
@@ -129,27 +127,3 @@ class FrameSocket:
             return 0
         except OSError:
             return len(view)
-
-
-def connect(path: Path) -> socket.socket:
-    """Connect to a local listener at once, or raise OSError."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.setblocking(False)
-    try:
-        with socket_address(path) as address:
-            sock.connect(address)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def is_answered(path: Path) -> bool:
-    """Say whether somebody listens at *path*."""
-    try:
-        with closing(connect(path)):
-            return True
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False

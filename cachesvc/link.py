@@ -16,7 +16,8 @@ import anyio
 
 from cachesvc.ask import check_version
 from cachesvc.errors import CacheServiceError, HeadraceError
-from cachesvc.framesocket import FrameSocket, connect
+from cachesvc.framesocket import FrameSocket
+from cachesvc.unixsocket import connect
 from cachesvc.wire import (
     MAX_ANSWER_SIZE,
     PROTOCOL_VERSION,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgpack
 
-from cachesvc.chunk import MIB
+from cachesvc.units import MIB
 from cachesvc.want import Want, chunks_in
 from cachesvc.wire import MAX_ANNOUNCED, MAX_REQUEST_SIZE, Chunks, ProtocolError, chunks_of
 

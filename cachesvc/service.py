@@ -37,11 +37,11 @@ from cachesvc.objectstore.origin import Origin
 from cachesvc.objectstore.protocol import ObjectStore
 from cachesvc.objectstore.retry import RetryingStore, RetryPolicy
 from cachesvc.server import CacheServer
-from cachesvc.socketaddress import socket_address
 from cachesvc.store.chunkstore import ChunkStore
 from cachesvc.store.eviction import EvictionPolicy
 from cachesvc.store.layout import data_file, index_path
 from cachesvc.store.nextuse import NextUsePolicy, Schedule
+from cachesvc.unixsocket import socket_address
 
 log = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from cachesvc.ambient import NO_AMBIENT_CREDENTIALS, without_credentials
-from cachesvc.chunk import MIB
 from cachesvc.config import CacheConfig
 from cachesvc.detached import Starting, open_log, start_detached
 from cachesvc.errors import CacheBusyError, CacheServiceError
-from cachesvc.framesocket import connect, is_answered
 from cachesvc.lock import unusable_directory
+from cachesvc.units import MIB
+from cachesvc.unixsocket import connect, is_answered
 
 READY = "ready"
 

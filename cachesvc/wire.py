@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 import msgpack
 
 from cachesvc import errors
-from cachesvc.chunk import MIB
 from cachesvc.errors import CacheServiceError, HeadraceError
+from cachesvc.units import MIB
 
 PROTOCOL_VERSION = 2
 MAX_CHUNK_SIZE = 16 * MIB

@@ -15,7 +15,7 @@ from typing import Protocol
 import anyio
 import anyio.abc
 
-from cachesvc.chunk import MIB, ChunkId, ObjectRef, checksum
+from cachesvc.chunk import ChunkId, ObjectRef, checksum
 from cachesvc.errors import CacheUnusableError, ChunkCorruptError, HeadraceError, StoreError
 from cachesvc.fill.committer import Committer
 from cachesvc.fill.gate import FetchGate, Pass, Urgency
@@ -24,6 +24,7 @@ from cachesvc.fill.singleflight import Flight, FlightAbandonedError, SingleFligh
 from cachesvc.metrics import Metrics
 from cachesvc.store.chunkstore import NewChunk
 from cachesvc.store.slab import Data
+from cachesvc.units import MIB
 
 log = logging.getLogger(__name__)
 

@@ -19,13 +19,14 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
-from cachesvc.chunk import MIB, ChunkId
+from cachesvc.chunk import ChunkId
 from cachesvc.errors import CacheDamagedError, CacheUnusableError
 from cachesvc.fill.batch import Batch, Call, ChunkTable, Put
 from cachesvc.fill.residents import Residents
 from cachesvc.metrics import Metrics
 from cachesvc.store.chunkstore import ChunkState, NewChunk
 from cachesvc.store.slab import stored_size
+from cachesvc.units import MIB
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cachesvc.chunk import MIB, ChunkId
+from cachesvc.chunk import ChunkId
 from cachesvc.fill.lease import Leases
 from cachesvc.store.nextuse import NextUsePolicy
+from cachesvc.units import MIB
 
 FULL_SECONDS = 30.0
 """How long a full disk is believed to stay full."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cachesvc.objectstore.local import LocalStore
 from cachesvc.objectstore.origin import Origin
 from cachesvc.objectstore.protocol import ObjectStore
 from cachesvc.objectstore.s3_address import S3Address, is_reached_directly
@@ -21,6 +20,8 @@ def open_store(origin: Origin) -> ObjectStore:
     """
     match origin.protocol:
         case "file":
+            from cachesvc.objectstore.local import LocalStore
+
             return LocalStore(origin)
         case "s3" if origin.engine == "fsspec" or origin.free_options:
             from cachesvc.objectstore.s3fs_engine import S3fsStore

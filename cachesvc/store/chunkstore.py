@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeVar
 
-from cachesvc.chunk import MIB, ChunkId, Span, checksum
+from cachesvc.chunk import ChunkId, Span, checksum
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheFullError
 from cachesvc.store.index import MAX_PARTIAL, Record
 from cachesvc.store.lmdbenv import Environment, translated_errors, viewing, writing
 from cachesvc.store.slab import CLASSES, SlabClass, class_of, slab_keys, slabs_of, stored_size
 from cachesvc.store.storefiles import StoreFiles
+from cachesvc.units import MIB
 
 T = TypeVar("T")
 

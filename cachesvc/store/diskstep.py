@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from cachesvc.chunk import DIGEST_SIZE, MIB, Span
+from cachesvc.chunk import DIGEST_SIZE, Span
+from cachesvc.units import MIB
 
 LONGEST_STEP: Final = 8 * MIB
 CHUNKS_AHEAD: Final = 4

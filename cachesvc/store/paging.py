@@ -88,16 +88,17 @@ class Paging:
         self._opened.close()
 
     def _has_all(self, span: Span, record: Bytes) -> bool:
-        """Say whether a span is in memory, from a page for every large slab and the last one.
+        """Say whether a span is in memory, from the last page of every large slab and the first.
 
         It takes the kernel 0.7 us to say whether a page is here, and 2.2 us to find all 33 of a
-        slab, which mostly come and go together.
+        slab, which mostly come and go together. The last one is asked for first, and is on its way
+        then: the 32 before it come in one request, where after the first it would take two.
         """
         slabs = class_of(span.chunk_length)
         return all(
             self._is_here(self._files[slabs], page)
             for start, stop in slab_ranges(slab_runs_in(record), slabs, span.start, span.stop)
-            for page in (*range(start, stop, LARGE.disk_size), stop - PAGE_SIZE)
+            for page in (*range(stop - PAGE_SIZE, start, -LARGE.disk_size), start)
         )
 
     def _is_here(self, file: int, offset: int) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from cachesvc.chunk import MIB, ChunkId
+from cachesvc.chunk import ChunkId
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheDamagedError
 from cachesvc.store.filemap import FileMap
@@ -51,6 +51,7 @@ from cachesvc.store.marker import (
 from cachesvc.store.paging import Paging
 from cachesvc.store.place import SlabRun, slab_runs
 from cachesvc.store.slab import CLASSES, PAGE_SIZE, SlabClass, class_of, slab_keys
+from cachesvc.units import MIB
 
 INDEX_BYTES_A_CHUNK = 1024
 """Room in the index for one record: some 100 bytes, in pages half full, and copies on write."""

@@ -11,11 +11,12 @@ from typing import Any
 import anyio
 
 from cachesvc.ask import ask_service
-from cachesvc.chunk import CHUNK_SIZE, MIB, ObjectRef
+from cachesvc.chunk import CHUNK_SIZE, ObjectRef
 from cachesvc.client import CacheClient
 from cachesvc.config import CacheConfig
 from cachesvc.objectstore.local import LocalStore
 from cachesvc.objectstore.origin import Origin, parse_origin
+from cachesvc.units import MIB
 from tests.fakes.service_process import ServiceZygote, service_zygote
 
 

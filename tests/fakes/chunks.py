@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 
-from cachesvc.chunk import MIB, ChunkId, ObjectRef, Span
+from cachesvc.chunk import ChunkId, ObjectRef, Span
 from cachesvc.store.chunkstore import NewChunk
+from cachesvc.units import MIB
 
 SIX_CHUNKS = ObjectRef("test://", "large", 24 * MIB, None, 4 * MIB)
 """An object of six chunks of the usual size."""

@@ -16,10 +16,10 @@ import anyio
 
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheBusyError, HeadraceError
-from cachesvc.framesocket import is_answered
 from cachesvc.lock import ServiceLock
 from cachesvc.service import CacheService
 from cachesvc.spawn import config_from_json, config_to_json
+from cachesvc.unixsocket import is_answered
 
 
 class ServiceZygote:

@@ -13,9 +13,9 @@ from typing import NoReturn
 
 import pytest
 
-from cachesvc.chunk import MIB
 from cachesvc.config import CacheConfig
 from cachesvc.store.chunkstore import ChunkState, ChunkStore
+from cachesvc.units import MIB
 from tests.fakes.chunks import chunk_of, new_chunk
 from tests.fakes.store_check import die, require_sound
 

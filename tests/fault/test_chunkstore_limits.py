@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from cachesvc.chunk import MIB
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheFullError, CacheUnusableError
 from cachesvc.store import lmdbenv, storefiles
 from cachesvc.store.chunkstore import ChunkStore
+from cachesvc.units import MIB
 from tests.fakes.chunks import chunk_of, new_chunk, span_of
 from tests.fakes.reader_process import ReaderProcess, reader_process
 from tests.fakes.store_check import require_sound

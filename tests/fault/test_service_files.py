@@ -9,11 +9,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from cachesvc.chunk import MIB
 from cachesvc.errors import CacheBusyError
 from cachesvc.lock import ServiceLock
 from cachesvc.store.layout import data_file, index_path, slabs_path, store_path
 from cachesvc.store.slab import LARGE, SMALL
+from cachesvc.units import MIB
 from tests.fakes.cached_directory import CachedDirectory, cached_directory
 from tests.fakes.waiting import until
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import anyio
 
-from cachesvc.chunk import MIB, ObjectRef
+from cachesvc.chunk import ObjectRef
 from cachesvc.client import CacheClient
 from cachesvc.config import CacheConfig
 from cachesvc.lock import ServiceLock
 from cachesvc.objectstore.local import LocalStore
 from cachesvc.objectstore.origin import Origin, parse_origin
 from cachesvc.store.chunkstore import ChunkStore
+from cachesvc.units import MIB
 from tests.fakes.service_process import ServiceZygote, service_zygote
 from tests.fakes.waiting import until
 

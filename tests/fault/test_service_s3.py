@@ -11,7 +11,7 @@ from typing import TypeVar
 import anyio
 import pytest
 
-from cachesvc.chunk import MIB, ObjectRef
+from cachesvc.chunk import ObjectRef
 from cachesvc.client import CacheClient, PlanState, Progress, Want
 from cachesvc.config import CacheConfig
 from cachesvc.errors import (
@@ -22,6 +22,7 @@ from cachesvc.errors import (
 )
 from cachesvc.objectstore.open import open_store
 from cachesvc.objectstore.origin import Origin, parse_origin
+from cachesvc.units import MIB
 from tests.contract.conftest import S3_ENGINES
 from tests.fakes.faultproxy import FaultProxy, Status
 from tests.fakes.service_process import ServiceZygote, service_zygote

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import anyio
 
-from cachesvc.chunk import MIB, ObjectRef
+from cachesvc.chunk import ObjectRef
 from cachesvc.client import CacheClient
 from cachesvc.lock import ServiceLock
+from cachesvc.units import MIB
 from tests.fakes.cached_directory import CachedDirectory, cached_directory
 from tests.fakes.waiting import until
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cachesvc.framesocket import is_answered
+from cachesvc.unixsocket import is_answered
 from vfs.doctor.scene import held_at
 from vfs.mounting import wire
 from vfs.mounting.daemon import KEEPER, SUPERVISOR

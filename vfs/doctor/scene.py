@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cachesvc.framesocket import is_answered
 from cachesvc.options import default_directory
+from cachesvc.unixsocket import is_answered
 from vfs.doctor.child import Question, ask_children
 from vfs.doctor.processes import Process, Role, all_processes
 from vfs.mounting import wire

@@ -305,8 +305,9 @@ def _start(starter: int | None) -> int:
         tell(starter, BUSY)
         return 1
     gc.freeze()  # so that collections do not write to the pages that are shared from here on
+    zygote = fork_zygote()  # before the keeper, which takes 10 ms: the first worker waits for it
     fork_keeper()
-    supervisor = Supervisor(wire.listen(SUPERVISOR.socket), held, fork_zygote())
+    supervisor = Supervisor(wire.listen(SUPERVISOR.socket), held, zygote)
     return supervise(supervisor, lambda: tell(starter, READY))
 
 

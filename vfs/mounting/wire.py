@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cachesvc.socketaddress import socket_address
+from cachesvc.unixsocket import socket_address
 from vfs.errors import MountError
 
 WIRE_VERSION = 1

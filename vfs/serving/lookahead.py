@@ -13,9 +13,10 @@ from typing import Protocol
 
 import trio
 
-from cachesvc.chunk import MIB, ChunkId, ObjectRef
+from cachesvc.chunk import ChunkId, ObjectRef
 from cachesvc.client import Want
 from cachesvc.errors import HeadraceError
+from cachesvc.units import MIB
 from vfs.manifest.inode import Inode, Kind
 from vfs.serving.awaited import Awaited, Claim
 from vfs.serving.density import DenseRegions, is_dense, region_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cachesvc.chunk import MIB
+from cachesvc.units import MIB
 
 SCANS_WATCHED = 16
 """Scans at a time; the one that was idle longest makes room."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from cachesvc.chunk import MIB
+from cachesvc.units import MIB
 from vfs.manifest.inode import Inode
 
 PACK_SIZE = 256 * MIB

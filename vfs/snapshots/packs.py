@@ -18,9 +18,10 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from cachesvc.chunk import MIB, checksum
+from cachesvc.chunk import checksum
 from cachesvc.errors import first_error
 from cachesvc.objectstore.protocol import Body, ObjectStore
+from cachesvc.units import MIB
 from vfs.manifest.builder import ManifestBuilder
 from vfs.manifest.inode import Extent, Inode
 from vfs.manifest.packing import Packing

@@ -11,8 +11,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from cachesvc.chunk import MIB, ObjectRef
+from cachesvc.chunk import ObjectRef
 from cachesvc.client import CacheClient, PlanState, Progress, Want
+from cachesvc.units import MIB
 from tests.fakes.cached_directory import CachedDirectory, cached_directory
 from tests.fakes.waiting import until
 

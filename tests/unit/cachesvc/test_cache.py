@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cachesvc.chunk import MIB, ObjectRef, checksum
+from cachesvc.chunk import ObjectRef, checksum
 from cachesvc.errors import (
     AccessDeniedError,
     CacheDamagedError,
@@ -31,6 +31,7 @@ from cachesvc.metrics import Metrics
 from cachesvc.store.eviction import EvictionPolicy
 from cachesvc.store.nextuse import NextUsePolicy
 from cachesvc.store.slab import Data
+from cachesvc.units import MIB
 from tests.fakes.flaky_store import FlakyStore
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.memory_table import MemoryTable

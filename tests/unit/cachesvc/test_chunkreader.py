@@ -8,13 +8,14 @@ from threading import Event
 
 import pytest
 
-from cachesvc.chunk import MIB, ObjectRef, Span
+from cachesvc.chunk import ObjectRef, Span
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheUnusableError
 from cachesvc.store import maps
 from cachesvc.store.chunkreader import MAX_COUNTED, ChunkReader
 from cachesvc.store.chunkstore import ChunkStore, NewChunk
 from cachesvc.store.marker import Marker, Phase, write_marker
+from cachesvc.units import MIB
 from tests.fakes.chunks import bytes_of, chunk_of, new_chunk, span_of
 from tests.fakes.reader_process import ReaderProcess, reader_process
 from tests.fakes.store_check import die

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from cachesvc.chunk import MIB
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheFullError, CacheUnusableError
 from cachesvc.store import storefiles
@@ -16,6 +15,7 @@ from cachesvc.store.lmdbenv import writing
 from cachesvc.store.marker import Marker, Phase, crash_log_path, read_marker, write_marker
 from cachesvc.store.slab import CLASSES, SMALL, class_of, slab_keys, stored_size
 from cachesvc.store.storefiles import StoreFiles
+from cachesvc.units import MIB
 from tests.fakes.chunks import bytes_of, chunk_of, new_chunk
 from tests.fakes.store_check import die, require_sound
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from cachesvc.chunk import MIB, ObjectRef, checksum
+from cachesvc.chunk import ObjectRef, checksum
 from cachesvc.client import CacheClient, Want, spans_of
 from cachesvc.errors import (
     CacheServiceError,
@@ -21,8 +21,9 @@ from cachesvc.errors import (
     ObjectMissingError,
     OutsideOriginError,
 )
-from cachesvc.framesocket import connect
 from cachesvc.objectstore.origin import Origin
+from cachesvc.units import MIB
+from cachesvc.unixsocket import connect
 from cachesvc.wire import Ask, FrameBuffer, Hello, Welcome, decode, encode
 from tests.fakes.cached_directory import CachedDirectory, cached_directory
 from tests.fakes.waiting import until

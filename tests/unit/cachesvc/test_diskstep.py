@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from cachesvc.chunk import MIB, ObjectRef, Span
+from cachesvc.chunk import ObjectRef, Span
 from cachesvc.store.diskstep import (
     CHUNKS_AHEAD,
     LONGEST_STEP,
@@ -10,6 +10,7 @@ from cachesvc.store.diskstep import (
     next_step,
 )
 from cachesvc.store.slab import LARGE
+from cachesvc.units import MIB
 from tests.fakes.chunks import SIX_CHUNKS, span_at
 
 CHUNK_SIZE = SIX_CHUNKS.chunk_size

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cachesvc.chunk import MIB, ChunkId, ObjectRef, Span
+from cachesvc.chunk import ChunkId, ObjectRef, Span
 from cachesvc.config import CacheConfig
 from cachesvc.store import paging
 from cachesvc.store.chunkreader import ChunkReader
@@ -18,6 +18,7 @@ from cachesvc.store.chunkstore import ChunkStore, NewChunk
 from cachesvc.store.layout import data_file, slabs_path
 from cachesvc.store.paging import BLOCK
 from cachesvc.store.slab import CLASSES, LARGE, PAGE_SIZE
+from cachesvc.units import MIB
 from tests.fakes.chunks import SIX_CHUNKS, bytes_of, new_chunk, span_at, span_of
 from tests.fakes.reader_process import reader_process
 

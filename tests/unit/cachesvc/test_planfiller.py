@@ -9,7 +9,7 @@ from typing import cast
 
 import anyio
 
-from cachesvc.chunk import MIB, ChunkId, ObjectRef
+from cachesvc.chunk import ChunkId, ObjectRef
 from cachesvc.errors import ObjectMissingError
 from cachesvc.fill.cache import ChunkCache, Deliver, Wanted
 from cachesvc.fill.committer import Committer
@@ -19,6 +19,7 @@ from cachesvc.fill.planfiller import PlanFiller
 from cachesvc.fill.plans import Plans
 from cachesvc.metrics import Metrics
 from cachesvc.planned import PiecePacker
+from cachesvc.units import MIB
 from cachesvc.want import Want
 from cachesvc.wire import Announce, Chunks
 from cachesvc.wire import Plan as PlanMessage

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 
 import pytest
 
-from cachesvc.chunk import MIB, ChunkId, ObjectRef
+from cachesvc.chunk import ChunkId, ObjectRef
 from cachesvc.errors import CredentialsExpiredError, ObjectMissingError, StoreError
 from cachesvc.fill.cache import Wanted
 from cachesvc.fill.plan import FULL_SECONDS, IDLE_SECONDS, Plan, Step
 from cachesvc.fill.plans import Plans
 from cachesvc.planned import PiecePacker, pack_wants, unpack_wants
 from cachesvc.store.slab import stored_size
+from cachesvc.units import MIB
 from cachesvc.want import Want, chunks_in
 from cachesvc.wire import MAX_ANNOUNCED, Announce, Chunks, PlanState, ProtocolError
 from cachesvc.wire import Plan as PlanMessage

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from cachesvc.chunk import MIB
 from cachesvc.cli import cache
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheServiceError, CacheUnusableError
@@ -25,6 +24,7 @@ from cachesvc.spawn import (
     service_pid,
     service_starting,
 )
+from cachesvc.units import MIB
 
 HEADRACE = Path(sys.executable).with_name("headrace")
 

@@ -86,9 +86,30 @@ def test_commands_of_other_packages_are_found_too() -> None:
 def test_little_is_imported_before_a_mount_starts_its_processes() -> None:
     """Each of these takes 15 to 150 ms, and the processes take as long again."""
     heavy = {"asyncio", "botocore", "importlib.metadata", "obstore", "rich", "trio", "vfs.manifest"}
-    script = "import sys, vfs.cli.mount; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-P", "-c", script], check=True, capture_output=True)
-    assert not heavy & set(done.stdout.decode().split())
+    small = {"hashlib", "msgpack", "xxhash"}
+    assert not (heavy | small) & imported_by("import vfs.cli.mount")
+
+
+@pytest.mark.parametrize(
+    "module", ["vfs.mounting.supervisor", "vfs.mounting.zygote", "cachesvc.service"]
+)
+def test_no_process_that_a_mount_waits_for_imports_what_asks_for_proxies(module: str) -> None:
+    """It takes each of them 12 ms."""
+    assert "urllib.request" not in imported_by(f"import {module}")
+
+
+def test_a_worker_imports_nothing_of_anyio_when_it_starts() -> None:
+    """It is the same for all workers, so the zygote has it: 20 ms of each start and restart."""
+    warm = "from vfs.mounting import zygote; zygote.warm_up()"
+    run = "import anyio, anyio.lowlevel; anyio.run(anyio.lowlevel.checkpoint, backend='trio')"
+    assert imported_by(f"{warm}; {run}") == imported_by(warm)
+
+
+def imported_by(script: str) -> set[str]:
+    """Return what is there of modules in an interpreter that has run *script*."""
+    shown = f"import sys; {script}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-P", "-c", shown], check=True, capture_output=True)
+    return set(done.stdout.decode().split())
 
 
 def test_the_command_line_ends_with_its_exit_code_and_all_that_it_said() -> None:
