@@ -2,8 +2,9 @@
 
 A key of `c` and a chunk id leads to the record of a chunk that can be read. `i` is the intent: it
 names the *partial* chunks, those just being written or deleted, whose slabs are there or not, and
-which nobody reads. `p` names a class of slabs of which records may tell wrong places. `m` is the
-meta record, with totals that are part of every commit.
+which nobody reads. `p` names a class of slabs of which records may tell wrong places; `u` is there
+while records may tell no places, though their slabs have some. `m` is the meta record, with totals
+that are part of every commit.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from cachesvc.chunk import CHUNK_ID_SIZE, ChunkId
 from cachesvc.errors import CacheDamagedError
@@ -23,7 +25,8 @@ FORMAT = 2
 META_KEY = b"m"
 RECORD = b"c"
 INTENT_KEY = b"i"
-PLACING_KEY = b"p"
+MOVING_KEY = b"p"
+UNPLACED_KEY = b"u"
 
 _RECORD = struct.Struct(">IIQQ?B")
 _META = struct.Struct(">HII16sQQQQQ")
@@ -147,7 +150,8 @@ def read_meta(env: Environment) -> Meta | None:
 class Index:
     """The tables, as the writer sees them. Each method is one commit.
 
-    `meta` and `partial` mirror what is committed.
+    `meta`, `partial` and `is_placed` mirror what is committed; the latter says whether records tell
+    all places.
     """
 
     def __init__(self, env: Environment, meta: Meta) -> None:
@@ -155,6 +159,7 @@ class Index:
         self.env = env
         self.meta = meta
         self.partial = _read_partial(env)
+        self.is_placed = _read(env, UNPLACED_KEY) is None
 
     def begin_run(self, pid_namespace: int, *, trusted: bool) -> None:
         """Count a start of the service; unless *trusted*, all records are to be verified."""
@@ -215,21 +220,47 @@ class Index:
                 txn.put(RECORD + chunk, record.encode())
 
     @property
-    def placing(self) -> str | None:
-        """The class of slabs of which it is not known where they lie, whatever records tell."""
-        with viewing(self.env) as txn:
-            name = txn.get(PLACING_KEY)
-            return None if name is None else bytes(name).decode()
+    def moving(self) -> str | None:
+        """The class of slabs that lie elsewhere than records tell, or are about to."""
+        name = _read(self.env, MOVING_KEY)
+        return None if name is None else name.decode()
 
-    def begin_placing(self, name: str) -> None:
+    def begin_moving(self, name: str) -> None:
         """Say that slabs of a class are about to move."""
         with self._commit() as txn:
-            txn.put(PLACING_KEY, name.encode())
+            txn.put(MOVING_KEY, name.encode())
+
+    def end_moving(self) -> None:
+        """Say that no record tells a wrong place any more, and some tell none."""
+        with self._commit() as txn:
+            txn.delete(MOVING_KEY)
+            txn.put(UNPLACED_KEY, b"")
+        self.is_placed = False
 
     def end_placing(self) -> None:
         """Say that records tell where all slabs lie."""
         with self._commit() as txn:
-            txn.delete(PLACING_KEY)
+            txn.delete(UNPLACED_KEY)
+        self.is_placed = True
+
+    def unplaced_after(
+        self, chunk: ChunkId | None, count: int
+    ) -> tuple[list[ChunkId], ChunkId | None]:
+        """Return those of the *count* chunks after *chunk* whose records tell no place.
+
+        In the order of their ids; also returns the last one that was looked at, None at the end.
+        """
+        found: list[ChunkId] = []
+        last: ChunkId | None = None
+        with viewing(self.env) as txn, txn.cursor() as cursor:
+            if cursor.set_range(RECORD if chunk is None else RECORD + chunk + b"\0"):
+                for key, record in islice(cursor, count):
+                    if len(key) != 1 + CHUNK_ID_SIZE:
+                        break
+                    last = ChunkId(bytes(key[1:]))
+                    if not slab_runs_in(record):
+                        found.append(last)
+        return found, last
 
     def chunks_in_order(self) -> list[ChunkId]:
         """Return all chunks that have a record, in the order of their admission."""
@@ -266,6 +297,11 @@ def _decode_intent(data: bytes | memoryview) -> dict[ChunkId, int]:
 
 
 def _read_partial(env: Environment) -> dict[ChunkId, int]:
+    data = _read(env, INTENT_KEY)
+    return {} if data is None else _decode_intent(data)
+
+
+def _read(env: Environment, key: bytes) -> bytes | None:
     with viewing(env) as txn:
-        data = txn.get(INTENT_KEY)
-        return {} if data is None else _decode_intent(data)
+        data = txn.get(key)
+        return None if data is None else bytes(data)

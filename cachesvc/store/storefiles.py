@@ -59,8 +59,10 @@ SPARE_BYTES = 64 * MIB
 MAX_KEPT_BACK = 16 * MIB
 COMPACT_SHARE = 8
 """Free pages worth rewriting a file for: an eighth of the capacity."""
-PLACED_TOGETHER = 1024
-"""Records rewritten in one commit."""
+REWRITTEN_TOGETHER = 1024
+"""Records whose places are forgotten in one commit; a million take 10 s."""
+PLACED_TOGETHER = 64
+"""Chunks whose slabs are looked for in one go: two pages from the disk for each."""
 
 
 class StoreFiles:
@@ -72,6 +74,7 @@ class StoreFiles:
         self._crash_point = crash_point
         self._boot_id = boot_id()
         self._file_maps: dict[SlabClass, FileMap] = {}
+        self._placed_to: ChunkId | None = None
         with translated_errors(config.directory), ExitStack() as undo:
             config.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             trusted = self._begin()
@@ -82,7 +85,7 @@ class StoreFiles:
                 wipe(config.directory)
                 self._open(undo)
             self.index.begin_run(pid_namespace(), trusted=trusted)
-            self._end_placing()
+            self._forget_places()
             undo.pop_all()
 
     def opened(self) -> None:
@@ -125,6 +128,25 @@ class StoreFiles:
                     find = partial(_runs_of, txn, self._file_maps[slabs])
                     found |= {chunk: find(chunk, length) for chunk, length in ours.items()}
         return found
+
+    def place(self) -> bool:
+        """Write down where the slabs lie of the next chunks of which that is not known.
+
+        Returns whether there may be more. Where they lie only their bytes tell, once they are in
+        memory: for all of a large cache that takes minutes.
+        """
+        if self.index.is_placed:
+            return False
+        chunks, last = self.index.unplaced_after(self._placed_to, PLACED_TOGETHER)
+        records = self.index.records(chunks)
+        runs = self.slab_runs({chunk: record.length for chunk, record in records.items()})
+        placed = {c: replace(record, slab_runs=runs[c]) for c, record in records.items() if runs[c]}
+        if placed:
+            self.index.rewrite(placed)
+        self._placed_to = last
+        if last is None:
+            self.index.end_placing()
+        return last is not None
 
     def file_size(self, slabs: SlabClass) -> int:
         """Return the size of a class's file. It never shrinks: deleting leaves free pages in it."""
@@ -225,7 +247,7 @@ class StoreFiles:
         path = slabs_path(self._config.directory, slabs)
         copy = self._copied(self.slabs[slabs])
         self._crash_point("compact.copied")
-        self.index.begin_placing(slabs.name)
+        self.index.begin_moving(slabs.name)
         self.slabs[slabs].close()
         throw_away(self._config.directory, path)
         copy.rename(path)
@@ -233,28 +255,32 @@ class StoreFiles:
         self.slabs = {**self.slabs, slabs: self._open_slabs(slabs)}
         old, self.paging = self.paging, Paging(self._config.directory)
         old.close()
-        self._end_placing()
+        self._forget_places()
         generation = _new_generation()
         for env in self.slabs.values():
             _write_generation(env, generation)
         self._crash_point("compact.named")
         self.index.begin_generation(generation)
 
-    def _end_placing(self) -> None:
-        """Write down where the slabs lie of a class that has a new file."""
-        name = self.index.placing
+    def _forget_places(self) -> None:
+        """Let no record tell where slabs lay of a class that has a new file; `place` finds them."""
+        name = self.index.moving
         if name is None:
             return
         (slabs,) = (each for each in CLASSES if each.name == name)
         chunks = self.index.chunks_in_order()
-        for first in range(0, len(chunks), PLACED_TOGETHER):
-            found = self.index.records(chunks[first : first + PLACED_TOGETHER])
-            records = {c: each for c, each in found.items() if class_of(each.length) is slabs}
-            runs = self.slab_runs({chunk: each.length for chunk, each in records.items()})
+        for first in range(0, len(chunks), REWRITTEN_TOGETHER):
+            records = self.index.records(chunks[first : first + REWRITTEN_TOGETHER])
             self.index.rewrite(
-                {chunk: replace(each, slab_runs=runs[chunk]) for chunk, each in records.items()}
+                {
+                    chunk: replace(record, slab_runs=())
+                    for chunk, record in records.items()
+                    if class_of(record.length) is slabs
+                }
             )
-        self.index.end_placing()
+        self._crash_point("compact.forgotten")
+        self.index.end_moving()
+        self._placed_to = None
 
     def _copied(self, env: Environment) -> Path:
         """Copy an environment to where it counts as thrown away until it is moved into place."""

@@ -14,7 +14,8 @@ from typing import NoReturn
 import pytest
 
 from cachesvc.config import CacheConfig
-from cachesvc.store.chunkstore import ChunkState, ChunkStore
+from cachesvc.store import storefiles
+from cachesvc.store.chunkstore import ChunkState, ChunkStore, no_crash
 from cachesvc.units import MIB
 from tests.fakes.chunks import chunk_of, new_chunk
 from tests.fakes.store_check import die, require_sound
@@ -122,19 +123,60 @@ def test_recovery_cut_short_is_done_again(config: CacheConfig) -> None:
     assert found_in(config) == []
 
 
-@pytest.mark.parametrize("point", ["compact.copied", "compact.swapped", "compact.named"])
+def rewritten(config: CacheConfig, crash_point: Callable[[str], None] = no_crash) -> ChunkStore:
+    """Return a store of two chunks whose file was written anew, cut short at a point."""
+    store = ChunkStore(config, crash_point)
+    store.put([new_chunk(str(number), MIB) for number in range(20)])
+    store.delete([chunk_of(str(number), MIB) for number in range(18)])
+    assert store._files.compact()
+    return store
+
+
+@pytest.mark.parametrize(
+    "point", ["compact.copied", "compact.swapped", "compact.forgotten", "compact.named"]
+)
 def test_a_death_while_rewriting_a_file_leaves_nothing_wrong(
     config: CacheConfig, point: str
 ) -> None:
-    def rewrite() -> None:
-        store = ChunkStore(config, killed_at(point))
-        store.put([new_chunk(str(number), MIB) for number in range(20)])
-        store.delete([chunk_of(str(number), MIB) for number in range(18)])
-        store._files.compact()
-
-    assert in_child(rewrite) == -signal.SIGKILL
+    assert in_child(lambda: rewritten(config, killed_at(point))) == -signal.SIGKILL
     assert found_in(config) in ([], [("18", MIB), ("19", MIB)])
     assert not list(config.directory.glob("trash*"))
+
+
+def told_places(store: ChunkStore) -> list[bool]:
+    """Say of each chunk whether its record tells where it lies."""
+    records = store._index.records(stored.chunk for stored in store.scan())
+    return [bool(record.slab_runs) for record in records.values()]
+
+
+def test_a_start_looks_for_no_slab_that_a_compaction_moved(config: CacheConfig) -> None:
+    """To find all of them takes minutes in a large cache, and clients wait half a minute."""
+    rewritten(config).close()
+    store = ChunkStore(config)
+    assert not store.is_placed
+    assert told_places(store) == [False, False]
+    require_sound(store)
+    store.close()
+    store = ChunkStore(config)
+    assert store.is_placed
+    store.close()
+
+
+def test_a_death_while_moved_slabs_are_looked_for_loses_nothing(
+    config: CacheConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storefiles, "PLACED_TOGETHER", 1)
+
+    def place_one() -> None:
+        store = rewritten(config)
+        assert store._files.place()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(place_one) == -signal.SIGKILL
+    store = ChunkStore(config)
+    assert sorted(told_places(store)) == [False, True]
+    store.close()
+    assert found_in(config) == [("18", MIB), ("19", MIB)]
 
 
 def churn(config: CacheConfig, seed: int, ready: int) -> NoReturn:

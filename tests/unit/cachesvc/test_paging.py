@@ -74,6 +74,27 @@ def advised(reader: ChunkReader, spans: Sequence[Span]) -> tuple[list[list[int]]
     return asked, paging.major_faults() - before
 
 
+def places_asked(reader: ChunkReader, span: Span) -> tuple[list[int], list[tuple[int, int]]]:
+    """Read a span; return the offset of each page looked at, and what (offset, size) was asked."""
+    looked_at: list[int] = []
+    advised_at: list[tuple[int, int]] = []
+    look, advise = os.preadv, os.posix_fadvise
+
+    def noting_look(file: int, buffers: Sequence[bytearray], offset: int, flags: int) -> int:
+        looked_at.append(offset)
+        return look(file, buffers, offset, flags)
+
+    def noting_advice(file: int, offset: int, size: int, advice: int) -> None:
+        advised_at.append((offset, size))
+        advise(file, offset, size, advice)
+
+    paging.os.preadv = noting_look  # type: ignore[attr-defined]
+    paging.os.posix_fadvise = noting_advice  # type: ignore[attr-defined]
+    with reader.hits([span]) as views:
+        assert views is not None
+    return looked_at, advised_at
+
+
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
     """A cache with all chunks of `SIX_CHUNKS`, none of them in memory."""
@@ -97,6 +118,16 @@ def test_random_reads_bring_no_more_than_their_slabs(large: Path) -> None:
     asked, faults = played(large, [span_at(offset, SLAB) for offset in offsets])
     assert asked == [LARGE.disk_size] * len(offsets)
     assert faults < LARGE.disk_size // PAGE_SIZE  # LMDB's own pages, and not each of every slab
+
+
+def test_a_lone_read_takes_two_requests_to_the_disk(large: Path) -> None:
+    """The page that is looked at comes by itself: it is the last, and the rest is one stretch."""
+    with reader_process() as process:
+        process.open(large)
+        looked_at, advised_at = process.call(places_asked, span_at(70 * SLAB, SLAB))
+    (begin, size), (last, rest) = advised_at
+    assert (size, rest) == (BLOCK, PAGE_SIZE)
+    assert looked_at == [last] == [begin + size]
 
 
 def test_reading_in_order_brings_ever_more_of_what_follows(large: Path) -> None:
