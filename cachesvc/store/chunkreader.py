@@ -6,12 +6,14 @@ within transactions of its own that end with it: an open one keeps the writer fr
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 from cachesvc.chunk import ChunkId, Span
+from cachesvc.errors import CacheDamagedError
 from cachesvc.store.index import META_KEY, RECORD, run_and_length_in, trusted_run_in
 from cachesvc.store.lmdbenv import (
     Environment,
@@ -109,6 +111,10 @@ class Hits:
         except LmdbError as exc:
             self._end()
             raise error_of(exc, self._maps.index.path()) from exc
+        except (struct.error, IndexError) as exc:
+            self._end()
+            message = f"a record of the cache's index at {self._maps.index.path()} is cut short"
+            raise CacheDamagedError(message) from exc
         except BaseException:
             self._end()
             raise

@@ -10,10 +10,12 @@ import pytest
 
 from cachesvc.chunk import ObjectRef, Span
 from cachesvc.config import CacheConfig
-from cachesvc.errors import CacheUnusableError
+from cachesvc.errors import CacheDamagedError, CacheUnusableError
 from cachesvc.store import maps
 from cachesvc.store.chunkreader import MAX_COUNTED, ChunkReader
 from cachesvc.store.chunkstore import ChunkStore, NewChunk
+from cachesvc.store.index import RECORD
+from cachesvc.store.lmdbenv import writing
 from cachesvc.store.marker import Marker, Phase, write_marker
 from cachesvc.units import MIB
 from tests.fakes.chunks import bytes_of, chunk_of, new_chunk, span_of
@@ -63,6 +65,21 @@ def test_spans_are_answered_in_their_order(store: ChunkStore, reader: ReaderProc
 def test_a_view_is_given_for_each_slab(store: ChunkStore, reader: ReaderProcess) -> None:
     store.put([new_chunk("a", 300_000)])
     assert reader.view_sizes([span_of("a", 300_000, 131_000, 132_000)]) == [72, 928]
+
+
+@pytest.mark.parametrize("kept", [0, 3, 8, 25, 27])
+def test_a_record_that_was_cut_short_is_damage(
+    store: ChunkStore, reader: ReaderProcess, kept: int
+) -> None:
+    """Readers take it for a miss then, and the service, which is asked, begins anew."""
+    store.put([new_chunk("a", 5000)])
+    key = RECORD + chunk_of("a", 5000)
+    with writing(store._index.env) as txn:
+        txn.put(key, bytes(txn.get(key) or b"")[:kept])
+    with pytest.raises(CacheDamagedError, match="cut short"):
+        reader.read([span_of("a", 5000)])
+    with pytest.raises(CacheDamagedError):
+        store.read(chunk_of("a", 5000))
 
 
 def test_one_missing_span_makes_it_a_miss(store: ChunkStore, reader: ReaderProcess) -> None:
