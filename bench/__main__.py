@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bench import side_by_side
+from bench.compiled import compile_packages
 from bench.console import (
     console,
     out_option,
@@ -34,6 +35,7 @@ repeats_option = click.option(
 @click.group()
 def main() -> None:
     """Measure headrace. The machine should have nothing else to do."""
+    compile_packages()
 
 
 @main.command("startup")
