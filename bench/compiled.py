@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import compileall
 from collections.abc import Sequence
-from importlib.util import find_spec
+from importlib import import_module
 
 OURS = ("cachesvc", "csi", "vfs")
 
@@ -16,6 +16,5 @@ OURS = ("cachesvc", "csi", "vfs")
 def compile_packages(names: Sequence[str] = OURS) -> None:
     """Compile what changed in packages since the last time, if their directories may be written."""
     for name in names:
-        spec = find_spec(name)
-        for place in (spec and spec.submodule_search_locations) or ():
+        for place in import_module(name).__path__:
             compileall.compile_dir(place, quiet=2)

@@ -23,6 +23,11 @@ def connect(path: Path) -> socket.socket:
     """Connect to a local listener at once, or raise OSError."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.setblocking(False)
+    return connected(sock, path)
+
+
+def connected(sock: socket.socket, path: Path) -> socket.socket:
+    """Return *sock* connected to who listens at *path*; else it is closed, and OSError raised."""
     try:
         with socket_address(path) as address:
             sock.connect(address)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cachesvc.unixsocket import socket_address
+from cachesvc.unixsocket import connected, socket_address
 from vfs.errors import MountError
 
 WIRE_VERSION = 1
@@ -112,14 +112,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 def connect(path: Path) -> socket.socket:
     """Connect to who listens at *path*, or raise OSError."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        with socket_address(path) as address:
-            sock.connect(address)
-    except OSError:
-        sock.close()
-        raise
-    return sock
+    return connected(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET), path)
 
 
 def listen(path: Path) -> socket.socket:

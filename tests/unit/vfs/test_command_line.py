@@ -99,7 +99,7 @@ def test_no_process_that_a_mount_waits_for_imports_what_asks_for_proxies(module:
 
 
 def test_a_worker_imports_nothing_of_anyio_when_it_starts() -> None:
-    """It is the same for all workers, so the zygote has it: 20 ms of each start and restart."""
+    """It is the same for all workers, so the zygote has it: 9 ms of each start and restart."""
     warm = "from vfs.mounting import zygote; zygote.warm_up()"
     run = "import anyio, anyio.lowlevel; anyio.run(anyio.lowlevel.checkpoint, backend='trio')"
     assert imported_by(f"{warm}; {run}") == imported_by(warm)
