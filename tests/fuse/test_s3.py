@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from bench.upload import upload
 from tests.fakes.faultproxy import FaultProxy, HangBeforeHeaders, Reset, Status, Truncate
 from tests.fuse.test_versions import errno_of_reading
-from tests.node import Node
+from tests.node import Node, wait_until
 from tests.seaweed import SECRET_KEY, SeaweedServer
 
 CONTENT = {
@@ -101,6 +102,31 @@ def test_each_mount_reads_as_who_mounted_it(
     refused = s3_node.mount(s3_url, *options, name="refused")
     assert errno_of_reading(refused / "plain") == errno.EACCES
     assert (allowed / "plain").read_bytes() == b"hello\n"
+
+
+def test_the_manifest_is_on_its_way_before_there_is_a_worker(
+    s3_node: Node, s3_proxy: FaultProxy, s3_server: SeaweedServer, s3_url: str, put: Path
+) -> None:
+    """It is fetched once, while the first worker starts."""
+    s3_node.environment["AWS_ENDPOINT_URL"] = s3_proxy.endpoint
+    s3_node.snapshot(s3_url)
+    s3_node.mount(s3_url)
+    (put / "new").write_bytes(b"new")
+    upload(put, ["new"], s3_url, s3_server.environ)
+    manifest = f"/snapshots/{s3_node.snapshot(s3_url)}"
+    zygotes = s3_node.pids_of("vfs.mounting.zygote")
+    for pid in zygotes:
+        os.kill(pid, signal.SIGSTOP)
+    with ThreadPoolExecutor() as executor:
+        mounted = executor.submit(s3_node.mount, s3_url, name="second")
+        try:
+            wait_until(lambda: s3_proxy.count("GET", manifest))
+            assert not mounted.done()
+        finally:
+            for pid in zygotes:
+                os.kill(pid, signal.SIGCONT)
+        assert (mounted.result() / "new").read_bytes() == b"new"
+    assert s3_proxy.count("GET", manifest) == 1
 
 
 class Faulty:

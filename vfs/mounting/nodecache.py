@@ -7,8 +7,13 @@ from functools import partial
 import anyio
 
 from cachesvc.client import CacheClient, Renew
+from cachesvc.hint import hint
 from cachesvc.spawn import ensure_service
+from cachesvc.want import wants_of
 from vfs.mounting.spec import MountSpec
+from vfs.serving.extent import REPOSITORY
+from vfs.serving.manifestsource import manifest_ref
+from vfs.snapshots.repository import StoredSnapshot
 
 
 def cache_client(spec: MountSpec) -> CacheClient:
@@ -20,6 +25,13 @@ def cache_client(spec: MountSpec) -> CacheClient:
         renew=_renewal(spec),
         deadline_seconds=spec.deadline_seconds,
     )
+
+
+def expect_manifest(spec: MountSpec) -> None:
+    """Have the service fetch the beginning of *spec*'s manifest before any worker needs it."""
+    found = StoredSnapshot(spec.snapshot_id, spec.manifest_size)
+    first = wants_of(REPOSITORY, manifest_ref(spec.repository.root, found), 0, 1)
+    hint(spec.cache.directory, spec.repository, spec.deadline_seconds, first)
 
 
 def replace_origins(client: CacheClient, spec: MountSpec) -> None:

@@ -21,6 +21,7 @@ from vfs.mounting.counting import Counting
 from vfs.mounting.crew import CrewMember, hire
 from vfs.mounting.forking import Zygote, ZygoteGoneError
 from vfs.mounting.keeping import HeldMount
+from vfs.mounting.nodecache import expect_manifest
 from vfs.mounting.process import is_alive, pid_namespace
 from vfs.mounting.record import MountRecord
 from vfs.mounting.spec import MountSpec
@@ -94,7 +95,9 @@ class ServedMount:
     async def run(self, *, is_new: bool) -> None:
         """Serve until it is unmounted. Raises MountError when that of a new one cannot begin."""
         known = load_state(self._spec.key)
-        if not is_new:
+        if is_new:
+            expect_manifest(self._spec)  # which is on its way while the first worker starts
+        else:
             self._counting.begin_stall()
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
