@@ -25,15 +25,6 @@ class ChunkTable(Protocol):
         """Which incarnation of the files this is."""
         ...
 
-    @property
-    def is_placed(self) -> bool:
-        """Whether `place` has nothing to do. Asks nobody."""
-        ...
-
-    def place(self, seconds: float) -> None:
-        """Find out for so long where in the files chunks lie."""
-        ...
-
     def verify(self, chunk: ChunkId) -> bool:
         """Check a chunk's bytes; delete it if they are wrong."""
         ...

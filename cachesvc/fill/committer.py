@@ -41,8 +41,6 @@ _BATCH_SIZE = 32 * MIB
 _BATCH_COUNT = 512
 _HOT_COUNT = 1024
 _READER_CHECK_TICKS = 10
-_PLACING_SECONDS = 0.1
-"""How long others wait in each tick after a compaction, until it is known where all chunks lie."""
 
 
 class Committer:
@@ -191,8 +189,6 @@ class Committer:
                 self._calls.append(Call(lambda table: table.check_readers()))
             if self._is_stalled():
                 self._give_up_puts()
-            elif self._table is not None and not self._table.is_placed:
-                self._calls.append(Call(lambda table: table.place(_PLACING_SECONDS)))
             self._work.set()
 
     # Batches ---------------------------------------------------------------------------------

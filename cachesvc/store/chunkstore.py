@@ -9,7 +9,6 @@ disk included, leaves partial chunks, and the next change or the next start clea
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -167,21 +166,6 @@ class ChunkStore:
         cold = {c: replace(record, hot=True) for c, record in records.items() if not record.hot}
         if cold:
             self._index.rewrite(cold)
-
-    @property
-    def is_placed(self) -> bool:
-        """Say whether it is known of all chunks where in the files they lie."""
-        return self._index.is_placed
-
-    def place(self, seconds: float) -> None:
-        """Find out, for so long at most, where chunks lie that a compaction has moved.
-
-        Until then they are read from the disk as they come, page by page.
-        """
-        deadline = time.monotonic() + seconds
-        with suppress(CacheFullError):  # then later
-            while self._files.place() and time.monotonic() < deadline:
-                pass
 
     def check_readers(self) -> int:
         """Free the slots of readers that died, and so the pages they pinned; return how many."""

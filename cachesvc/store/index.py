@@ -2,9 +2,8 @@
 
 A key of `c` and a chunk id leads to the record of a chunk that can be read. `i` is the intent: it
 names the *partial* chunks, those just being written or deleted, whose slabs are there or not, and
-which nobody reads. `p` names a class of slabs of which records may tell wrong places; `u` is there
-while records may tell no places, though their slabs have some. `m` is the meta record, with totals
-that are part of every commit.
+which nobody reads. `p` names a class of slabs of which records may tell wrong places. `m` is the
+meta record, with totals that are part of every commit.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from cachesvc.chunk import CHUNK_ID_SIZE, ChunkId
 from cachesvc.errors import CacheDamagedError
@@ -26,7 +24,6 @@ META_KEY = b"m"
 RECORD = b"c"
 INTENT_KEY = b"i"
 MOVING_KEY = b"p"
-UNPLACED_KEY = b"u"
 
 _RECORD = struct.Struct(">IIQQ?B")
 _META = struct.Struct(">HII16sQQQQQ")
@@ -140,6 +137,12 @@ def slab_runs_in(record: bytes | memoryview) -> bytes | memoryview:
     return record[_RECORD.size : _RECORD.size + record[_RECORD.size - 1] * RUN_SIZE]
 
 
+def with_slab_runs(record: bytes, runs: Sequence[SlabRun]) -> bytes:
+    """Return an encoded record with other runs."""
+    label = record[_RECORD.size + len(slab_runs_in(record)) :]
+    return record[: _RECORD.size - 1] + bytes([len(runs)]) + encode_runs(runs) + label
+
+
 def read_meta(env: Environment) -> Meta | None:
     """Return the meta record, None where there is none yet."""
     with viewing(env) as txn:
@@ -150,8 +153,7 @@ def read_meta(env: Environment) -> Meta | None:
 class Index:
     """The tables, as the writer sees them. Each method is one commit.
 
-    `meta`, `partial` and `is_placed` mirror what is committed; the latter says whether records tell
-    all places.
+    `meta` and `partial` mirror what is committed.
     """
 
     def __init__(self, env: Environment, meta: Meta) -> None:
@@ -159,7 +161,6 @@ class Index:
         self.env = env
         self.meta = meta
         self.partial = _read_partial(env)
-        self.is_placed = _read(env, UNPLACED_KEY) is None
 
     def begin_run(self, pid_namespace: int, *, trusted: bool) -> None:
         """Count a start of the service; unless *trusted*, all records are to be verified."""
@@ -230,37 +231,18 @@ class Index:
         with self._commit() as txn:
             txn.put(MOVING_KEY, name.encode())
 
+    def place(self, runs: Mapping[ChunkId, Sequence[SlabRun]]) -> None:
+        """Let records of chunks tell these runs; chunks that have none are passed over."""
+        with self._commit() as txn:
+            for chunk, some in runs.items():
+                data = txn.get(RECORD + chunk)
+                if data is not None:
+                    txn.put(RECORD + chunk, with_slab_runs(data, some))
+
     def end_moving(self) -> None:
-        """Say that no record tells a wrong place any more, and some tell none."""
+        """Say that no record tells a wrong place any more."""
         with self._commit() as txn:
             txn.delete(MOVING_KEY)
-            txn.put(UNPLACED_KEY, b"")
-        self.is_placed = False
-
-    def end_placing(self) -> None:
-        """Say that records tell where all slabs lie."""
-        with self._commit() as txn:
-            txn.delete(UNPLACED_KEY)
-        self.is_placed = True
-
-    def unplaced_after(
-        self, chunk: ChunkId | None, count: int
-    ) -> tuple[list[ChunkId], ChunkId | None]:
-        """Return those of the *count* chunks after *chunk* whose records tell no place.
-
-        In the order of their ids; also returns the last one that was looked at, None at the end.
-        """
-        found: list[ChunkId] = []
-        last: ChunkId | None = None
-        with viewing(self.env) as txn, txn.cursor() as cursor:
-            if cursor.set_range(RECORD if chunk is None else RECORD + chunk + b"\0"):
-                for key, record in islice(cursor, count):
-                    if len(key) != 1 + CHUNK_ID_SIZE:
-                        break
-                    last = ChunkId(bytes(key[1:]))
-                    if not slab_runs_in(record):
-                        found.append(last)
-        return found, last
 
     def chunks_in_order(self) -> list[ChunkId]:
         """Return all chunks that have a record, in the order of their admission."""

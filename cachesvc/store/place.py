@@ -6,9 +6,11 @@ A hint for whoever brings them from the disk, and no more: what a slab holds onl
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
+from cachesvc.chunk import CHUNK_ID_SIZE, ChunkId
 from cachesvc.store.slab import PAGE_SIZE, SlabClass
 
 MAX_RUNS = 32
@@ -44,6 +46,15 @@ def slab_runs(slabs: SlabClass, count: int, page_of: Callable[[int], int]) -> tu
         ends.append((middle + 1, page_of(middle + 1), last, last_page))
         ends.append((first, first_page, middle, page_of(middle)))
     return tuple(runs) if all(run.page < PAGE_LIMIT for run in runs) else ()
+
+
+def runs_of_chunks(
+    slabs: SlabClass, places: Iterable[tuple[bytes, int]]
+) -> Iterator[tuple[ChunkId, tuple[SlabRun, ...]]]:
+    """Yield the runs of each chunk. *places* are key and offset of all slabs, in order of keys."""
+    for chunk, its_places in groupby(places, key=lambda place: place[0][:CHUNK_ID_SIZE]):
+        pages = [offset // PAGE_SIZE for _, offset in its_places]
+        yield ChunkId(chunk), slab_runs(slabs, len(pages), pages.__getitem__)
 
 
 def encode_runs(runs: Sequence[SlabRun]) -> bytes:

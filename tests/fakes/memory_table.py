@@ -26,15 +26,6 @@ class MemoryTable:
         self.before_put: Callable[[], None] = nothing
         self.batches: list[int] = []
         self.closed = False
-        self.unplaced = 0
-
-    @property
-    def is_placed(self) -> bool:
-        return self.unplaced == 0
-
-    def place(self, seconds: float) -> None:
-        assert seconds > 0
-        self.unplaced -= 1
 
     def verify(self, chunk: ChunkId) -> bool:
         data = self.chunks.get(chunk)

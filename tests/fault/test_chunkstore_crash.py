@@ -132,51 +132,24 @@ def rewritten(config: CacheConfig, crash_point: Callable[[str], None] = no_crash
     return store
 
 
+@pytest.mark.parametrize("together", [1, storefiles.PLACED_TOGETHER])
 @pytest.mark.parametrize(
-    "point", ["compact.copied", "compact.swapped", "compact.forgotten", "compact.named"]
+    ("point", "is_kept"),
+    [
+        ("compact.copied", True),
+        ("compact.swapped", True),
+        ("compact.placing", True),
+        ("compact.named", False),
+    ],
 )
 def test_a_death_while_rewriting_a_file_leaves_nothing_wrong(
-    config: CacheConfig, point: str
+    config: CacheConfig, monkeypatch: pytest.MonkeyPatch, point: str, together: int, is_kept: bool
 ) -> None:
+    """What is kept is found where its records tell, whether or not all had been written anew."""
+    monkeypatch.setattr(storefiles, "PLACED_TOGETHER", together)
     assert in_child(lambda: rewritten(config, killed_at(point))) == -signal.SIGKILL
-    assert found_in(config) in ([], [("18", MIB), ("19", MIB)])
+    assert found_in(config) == ([("18", MIB), ("19", MIB)] if is_kept else [])
     assert not list(config.directory.glob("trash*"))
-
-
-def told_places(store: ChunkStore) -> list[bool]:
-    """Say of each chunk whether its record tells where it lies."""
-    records = store._index.records(stored.chunk for stored in store.scan())
-    return [bool(record.slab_runs) for record in records.values()]
-
-
-def test_a_start_looks_for_no_slab_that_a_compaction_moved(config: CacheConfig) -> None:
-    """To find all of them takes minutes in a large cache, and clients wait half a minute."""
-    rewritten(config).close()
-    store = ChunkStore(config)
-    assert not store.is_placed
-    assert told_places(store) == [False, False]
-    require_sound(store)
-    store.close()
-    store = ChunkStore(config)
-    assert store.is_placed
-    store.close()
-
-
-def test_a_death_while_moved_slabs_are_looked_for_loses_nothing(
-    config: CacheConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(storefiles, "PLACED_TOGETHER", 1)
-
-    def place_one() -> None:
-        store = rewritten(config)
-        assert store._files.place()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    assert in_child(place_one) == -signal.SIGKILL
-    store = ChunkStore(config)
-    assert sorted(told_places(store)) == [False, True]
-    store.close()
-    assert found_in(config) == [("18", MIB), ("19", MIB)]
 
 
 def churn(config: CacheConfig, seed: int, ready: int) -> NoReturn:

@@ -11,15 +11,10 @@ import pytest
 
 from cachesvc.errors import CacheBusyError
 from cachesvc.lock import ServiceLock
-from cachesvc.store.chunkreader import ChunkReader
-from cachesvc.store.chunkstore import ChunkStore
-from cachesvc.store.index import UNPLACED_KEY
 from cachesvc.store.layout import data_file, index_path, slabs_path, store_path
-from cachesvc.store.lmdbenv import viewing
 from cachesvc.store.slab import LARGE, SMALL
 from cachesvc.units import MIB
 from tests.fakes.cached_directory import CachedDirectory, cached_directory
-from tests.fakes.reader_process import ReaderProcess, reader_process
 from tests.fakes.waiting import until
 
 DATA = os.urandom(300_000)
@@ -65,35 +60,6 @@ def test_after_a_kill_what_is_stored_is_verified_and_kept(tmp_path: Path) -> Non
 
     with cached_directory(tmp_path) as cached:
         anyio.run(play, cached, backend="trio")
-
-
-def tells_all_places(reader: ChunkReader) -> bool:
-    with viewing(reader._maps.index) as txn:
-        return txn.get(UNPLACED_KEY) is None
-
-
-def test_after_a_compaction_a_service_serves_at_once_and_finds_what_moved(tmp_path: Path) -> None:
-    async def play(cached: CachedDirectory, reader: ReaderProcess) -> None:
-        ref = await cached.write("file", DATA)
-        async with cached.client() as client:
-            await client.read(0, ref, 0, len(DATA))
-        await cached.stop()
-        store = ChunkStore(cached.config)
-        store._files._rewrite(LARGE)
-        assert not store.is_placed
-        store.close()
-        (cached.source / "file").unlink()
-        async with cached.client() as client:
-            assert await client.read(0, ref, 0, len(DATA)) == DATA
-            reader.open(cached.config.directory)
-            await until(lambda: reader.call(tells_all_places))
-        await cached.stop()
-        store = ChunkStore(cached.config)
-        assert store._index.records([ref.chunk_id(0)])[ref.chunk_id(0)].slab_runs
-        store.close()
-
-    with reader_process() as reader, cached_directory(tmp_path) as cached:
-        anyio.run(play, cached, reader, backend="trio")
 
 
 def test_a_chunk_that_was_damaged_before_a_kill_is_fetched_again(tmp_path: Path) -> None:

@@ -347,20 +347,6 @@ def test_a_disk_that_stalls_does_not_hold_up_readers(monkeypatch: pytest.MonkeyP
     anyio.run(play)
 
 
-def test_what_a_compaction_moved_is_looked_for_while_nobody_waits(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("cachesvc.fill.committer.TICK_SECONDS", 0.01)
-
-    async def play() -> None:
-        async with harness() as h:
-            h.table.unplaced = 3
-            await until(lambda: h.table.is_placed)
-            assert await h.fill([0]) == {}
-
-    anyio.run(play)
-
-
 def test_carry_delivers_bytes_that_are_stored_too() -> None:
     async def play() -> None:
         async with harness() as h:

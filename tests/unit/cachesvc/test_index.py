@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cachesvc.chunk import ChunkId
 from cachesvc.errors import CacheDamagedError
@@ -20,10 +22,12 @@ from cachesvc.store.index import (
     run_and_length_in,
     slab_runs_in,
     trusted_run_in,
+    with_slab_runs,
 )
 from cachesvc.store.lmdbenv import Environment, open_writer, writing
 from cachesvc.store.place import SlabRun, decode_runs
 
+RUNS = st.lists(st.builds(SlabRun, st.integers(0, 2**32 - 1), st.integers(0, 2**16 - 1))).map(tuple)
 A, B = ChunkId(b"a" * 24), ChunkId(b"b" * 24)
 
 
@@ -66,6 +70,22 @@ def test_a_record_tells_where_its_slabs_lie() -> None:
     placed = replace(record(5), slab_runs=(SlabRun(7, 3), SlabRun(2**32 - 1, 2**16 - 1)))
     assert Record.decode(placed.encode()) == placed
     assert decode_runs(slab_runs_in(placed.encode())) == placed.slab_runs
+
+
+@given(RUNS, RUNS, st.text(max_size=250))
+def test_a_record_may_tell_other_places_and_stays_the_same_otherwise(
+    before: tuple[SlabRun, ...], after: tuple[SlabRun, ...], label: str
+) -> None:
+    old = replace(record(5), slab_runs=before, label=label)
+    new = replace(old, slab_runs=after)
+    assert with_slab_runs(old.encode(), after) == new.encode()
+
+
+def test_only_chunks_that_have_a_record_are_placed(index: Index) -> None:
+    index.withdraw({A: 5})
+    index.admit({A: record(5)})
+    index.place({A: [SlabRun(7, 3)], B: [SlabRun(9, 1)]})
+    assert index.records([A, B]) == {A: replace(record(5), slab_runs=(SlabRun(7, 3),))}
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\0" * 24, bytes(25) + b"\1" + bytes(5)])
