@@ -8,12 +8,15 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from cachesvc.chunk import ChunkId, Span
 from cachesvc.errors import CacheUnusableError
 from cachesvc.store.chunkreader import ChunkReader, Hits
 
 log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 
 class FollowedMap:
@@ -48,11 +51,12 @@ class FollowedMap:
 
     def has(self, chunk: ChunkId) -> bool:
         """Say whether a chunk can be read."""
-        return self._reader is not None and self._reader.present(chunk)
+        return self._forgiven(lambda reader: reader.present(chunk), False)
 
     def readable_chunks(self, digest: bytes, start: int) -> tuple[dict[int, int], int | None]:
         """Return the lengths of some chunks of an object, and from which chunk to go on."""
-        return ({}, None) if self._reader is None else self._reader.readable_chunks(digest, start)
+        none: tuple[dict[int, int], int | None] = {}, None
+        return self._forgiven(lambda reader: reader.readable_chunks(digest, start), none)
 
     def follow(self, generation: bytes) -> None:
         """Read the files that the service writes now, if they are others than before."""
@@ -83,6 +87,17 @@ class FollowedMap:
             self._reopen_level = logging.DEBUG
         else:
             self._reopen_level = logging.WARNING
+
+    def _forgiven(self, ask: Callable[[ChunkReader], R], nothing: R) -> R:
+        """Return what the reader answers; *nothing* where there is none, or it cannot read."""
+        reader = self._reader
+        if reader is None:
+            return nothing
+        try:
+            return ask(reader)
+        except CacheUnusableError as error:
+            self._give_up(reader, error)
+            return nothing
 
     def _give_up(self, reader: ChunkReader, error: CacheUnusableError) -> None:
         """Go on without the map, after it could not be read; `check` opens it anew."""

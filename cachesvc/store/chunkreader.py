@@ -27,6 +27,8 @@ from cachesvc.store.lmdbenv import (
 from cachesvc.store.maps import Maps, identities, release, shared_maps
 from cachesvc.store.slab import SlabClass, class_of, slab_pieces
 
+MALFORMED = (struct.error, IndexError)
+"""What reading a record raises that is shorter than it should be."""
 MAX_COUNTED = 1024
 """Records that `readable_chunks` looks at in one transaction: one that stays open pins pages."""
 
@@ -56,8 +58,11 @@ class ChunkReader:
 
     def present(self, chunk: ChunkId) -> bool:
         """Return whether a chunk can be read."""
-        with Hits(self._maps, ()) as block:
-            return block is not None and _is_trusted(self._maps.index, chunk)
+        try:
+            with Hits(self._maps, ()) as block:
+                return block is not None and _is_trusted(self._maps.index, chunk)
+        except MALFORMED as exc:
+            raise _cut_short(self._maps.index) from exc
 
     def readable_chunks(self, digest: bytes, start: int = 0) -> tuple[dict[int, int], int | None]:
         """Return the lengths, by number, of chunks that can be read of the object with this
@@ -66,8 +71,11 @@ class ChunkReader:
         Looks at `MAX_COUNTED` chunks at most, of those that are here; also returns the number of
         the chunk to go on from, None at the end.
         """
-        with Hits(self._maps, ()) as block:
-            return ({}, None) if block is None else _trusted(self._maps.index, digest, start)
+        try:
+            with Hits(self._maps, ()) as block:
+                return ({}, None) if block is None else _trusted(self._maps.index, digest, start)
+        except MALFORMED as exc:
+            raise _cut_short(self._maps.index) from exc
 
     def stale(self) -> bool:
         """Return whether other files lie in the directory now, or none: open another reader."""
@@ -111,10 +119,9 @@ class Hits:
         except LmdbError as exc:
             self._end()
             raise error_of(exc, self._maps.index.path()) from exc
-        except (struct.error, IndexError) as exc:
+        except MALFORMED as exc:
             self._end()
-            message = f"a record of the cache's index at {self._maps.index.path()} is cut short"
-            raise CacheDamagedError(message) from exc
+            raise _cut_short(self._maps.index) from exc
         except BaseException:
             self._end()
             raise
@@ -183,6 +190,10 @@ class Hits:
             for txn in self._transactions:
                 txn.abort()
             self._maps.leave(map_grew=self._map_grew)
+
+
+def _cut_short(index: Environment) -> CacheDamagedError:
+    return CacheDamagedError(f"a record of the cache's index at {index.path()} is cut short")
 
 
 def _is_trusted(index: Environment, chunk: ChunkId) -> bool:

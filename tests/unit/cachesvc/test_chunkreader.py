@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 
-from cachesvc.chunk import ObjectRef, Span
+from cachesvc.chunk import DIGEST_SIZE, ObjectRef, Span
 from cachesvc.config import CacheConfig
 from cachesvc.errors import CacheDamagedError, CacheUnusableError
 from cachesvc.store import maps
@@ -78,6 +78,11 @@ def test_a_record_that_was_cut_short_is_damage(
         txn.put(key, bytes(txn.get(key) or b"")[:kept])
     with pytest.raises(CacheDamagedError, match="cut short"):
         reader.read([span_of("a", 5000)])
+    if kept < 8:
+        with pytest.raises(CacheDamagedError, match="cut short"):
+            reader.present(chunk_of("a", 5000))
+        with pytest.raises(CacheDamagedError, match="cut short"):
+            reader.readable_chunks(chunk_of("a", 5000)[:DIGEST_SIZE])
     with pytest.raises(CacheDamagedError):
         store.read(chunk_of("a", 5000))
 
