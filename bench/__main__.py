@@ -17,7 +17,18 @@ from bench.console import (
 )
 from bench.dose import Dose
 from bench.report import Report
-from bench.scenarios import chaos, memory, mounts, podchaos, pods, pressure, read, startup, workers
+from bench.scenarios import (
+    chaos,
+    halfcache,
+    memory,
+    mounts,
+    podchaos,
+    pods,
+    pressure,
+    read,
+    startup,
+    workers,
+)
 from tests.csi.blows import PodDose
 
 WIDTH = 150
@@ -103,6 +114,15 @@ def pressure_command(repeats: int, out: Path | None) -> None:
     """Measure what it costs under memory pressure that bytes lie in two kinds of pages."""
     with unshared_scratch_directory() as scratch:
         finish(pressure.run(scratch, repeats, say), out)
+
+
+@main.command("halfcache")
+@repeats_option
+@out_option
+def halfcache_command(repeats: int, out: Path | None) -> None:
+    """Measure epochs in random order through a cache of half the dataset, announced or not."""
+    with unshared_scratch_directory() as scratch:
+        finish(halfcache.run(scratch, repeats, say), out)
 
 
 @main.command("mounts")

@@ -6,7 +6,6 @@ random order: once with nothing in memory, then again and again.
 
 from __future__ import annotations
 
-import mmap
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +21,7 @@ from bench.processes import bytes_read_from_disk
 from bench.readers import Readers
 from bench.report import Report, Sheet, spread
 from bench.site import NEAR, stored
-from bench.workloads import READ_SIZE, Workload, dealt, read_all
+from bench.workloads import Workload, dealt, read_all, read_directly
 
 WORKLOAD = Workload("600 files of 323 KB", 600, 323_000)
 READERS = 4
@@ -104,17 +103,6 @@ def lap(readers: Readers, mounted: HeadraceShown, case: Case, seed: int) -> Figu
 def join(_root: Path, group: MemoryGroup) -> None:
     """Have this reader counted in the group."""
     group.adopt([os.getpid()])
-
-
-def read_directly(root: Path, paths: Sequence[str]) -> int:
-    """Read files to their ends past the kernel's pages of the mount; return how many bytes."""
-    buffers, total = [mmap.mmap(-1, READ_SIZE)], 0
-    for path in paths:
-        descriptor = os.open(root / path, os.O_RDONLY | os.O_DIRECT)
-        while size := os.readv(descriptor, buffers):
-            total += size
-        os.close(descriptor)
-    return total
 
 
 def shown_in_memory(mounted: HeadraceShown) -> float:

@@ -84,7 +84,7 @@ class Plan:
     def read(self, chunk: ChunkId, now: float) -> None:
         """Take note that somebody read a chunk, of this plan or not."""
         if chunk in self.order:
-            self.order.read(chunk)
+            self.order.read(chunk, now)
             self._last_read = now
 
     def is_followed(self, now: float) -> bool:

@@ -6,7 +6,7 @@ A *use* is one read, by its number in the order. Takes some 10 bytes a use and 3
 from __future__ import annotations
 
 from array import array
-from collections import deque
+from collections import OrderedDict, deque
 
 from cachesvc.chunk import ChunkId
 from cachesvc.fill.chunknumbers import ChunkNumbers
@@ -17,6 +17,8 @@ _PATIENCE_SHARE = 4
 _LEAST_STRAYING = 64
 _STRAYS = 64
 _STRAYS_RANGE = 4 * _STRAYS
+_RETOLD_SECONDS = 1.0
+"""Each worker tells of a read within 0.2 s, and before them who asks for its bytes."""
 
 
 class ReadOrder:
@@ -25,9 +27,12 @@ class ReadOrder:
     `ahead_size` is the bytes of the chunks that are counted and will be used at `position` or
     later, each once: what was fetched ahead of the reader.
 
-    Reports of reads come late, out of order and not at all: the kernel answers some reads itself.
-    A use that was not reported is over once a quarter of what is counted has been read after it.
-    Reads far behind the cursor are somebody else's, who reads the same in another order, unless
+    Reports of reads come late, out of order, several times and not at all: the kernel answers some
+    reads itself. A use that was not reported is over once a quarter of what is counted has been
+    read after it. What is told again of a chunk within a second, or late of a use that was taken as
+    over, is no use further on, unless the reader is there.
+
+    Reads behind the cursor are somebody else's, who reads the same in another order, unless
     there are many close together and none where the reader should be: then the reader is there.
     """
 
@@ -41,6 +46,8 @@ class ReadOrder:
         self._last_use = array("I")
         self._counted_size = array("I")
         self._strays: deque[int] = deque(maxlen=_STRAYS)
+        self._told: OrderedDict[int, float] = OrderedDict()
+        self._now = 0.0
         self._read_ahead_count = 0
         self.position = 0
         self.cursor = 0
@@ -96,19 +103,35 @@ class ReadOrder:
         self._advance()
         return is_first
 
-    def read(self, chunk: ChunkId) -> None:
-        """Take note that *chunk* was read."""
+    def read(self, chunk: ChunkId, now: float) -> None:
+        """Take note that *chunk* was read, as is told *now*."""
         use = self.next_use(chunk)
-        if use is None:
+        if use is None or self._is_told_again(use, now):
             return
         ahead = self.cursor - self.position
-        if use < self.cursor + max(ahead, _LEAST_STRAYING):
+        if use < self.cursor + _LEAST_STRAYING:
             self._strays.clear()
             self._read(use)
         else:
             self._strays.append(use)
             self._follow_strays(max(ahead, _STRAYS_RANGE))
         self._advance()
+
+    def _is_told_again(self, use: int, now: float) -> bool:
+        """Say whether a report is of a read that counts already, and not of this *use*."""
+        self._now = now
+        while self._told and now - next(iter(self._told.values())) > _RETOLD_SECONDS:
+            self._told.popitem(last=False)
+        number = self._chunk_of[use]
+        reach = self.position + 2 * self._read_ahead_count + _LEAST_STRAYING
+        if number in self._told and use > reach:
+            return True
+        self._note_told(number)
+        return False
+
+    def _note_told(self, number: int) -> None:
+        self._told[number] = self._now
+        self._told.move_to_end(number)
 
     def _read(self, use: int) -> None:
         """Take note that a use, the next one of its chunk, is over."""
@@ -141,6 +164,7 @@ class ReadOrder:
             if self._is_read[self.position]:
                 self._read_ahead_count -= 1
             elif self._read_ahead_count > self._patience():
+                self._note_told(self._chunk_of[self.position])  # its reader may only be late
                 self._end(self.position)
             else:
                 return

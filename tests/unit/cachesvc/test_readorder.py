@@ -12,6 +12,7 @@ from cachesvc.fill.chunknumbers import ChunkNumbers
 from cachesvc.fill.readorder import ReadOrder
 
 SIZE = 10
+NOW = 1000.0
 
 
 def chunk(number: int) -> ChunkId:
@@ -30,16 +31,16 @@ def order_of(*numbers: int, counted: int = 0) -> ReadOrder:
 def test_reads_in_order_move_the_position() -> None:
     order = order_of(*range(10), counted=10)
     for number in range(4):
-        order.read(chunk(number))
+        order.read(chunk(number), NOW)
     assert (order.position, order.ahead_size) == (4, 6 * SIZE)
 
 
 def test_reads_out_of_order_move_it_when_the_gap_closes() -> None:
     order = order_of(*range(10), counted=10)
     for number in (1, 2, 3):
-        order.read(chunk(number))
+        order.read(chunk(number), NOW)
     assert (order.position, order.ahead_size) == (0, 7 * SIZE)
-    order.read(chunk(0))
+    order.read(chunk(0), NOW)
     assert order.position == 4
 
 
@@ -47,7 +48,7 @@ def test_a_read_that_is_never_reported_does_not_hold_the_window() -> None:
     """The kernel answers some reads itself."""
     order = order_of(*range(100), counted=100)
     for number in range(1, 40):
-        order.read(chunk(number))
+        order.read(chunk(number), NOW)
     assert order.position == 40
     assert order.next_use(chunk(0)) is None
 
@@ -60,22 +61,22 @@ def test_a_chunk_of_many_uses_is_counted_and_fetched_once() -> None:
 
 def test_a_chunk_stays_counted_until_its_last_use_in_the_window() -> None:
     order = order_of(1, 1, 2, counted=3)
-    order.read(chunk(1))
+    order.read(chunk(1), NOW)
     assert (order.next_use(chunk(1)), order.ahead_size) == (1, 2 * SIZE)
-    order.read(chunk(1))
+    order.read(chunk(1), NOW)
     assert (order.next_use(chunk(1)), order.ahead_size) == (None, SIZE)
 
 
 def test_a_chunk_whose_next_use_is_behind_the_window_is_fetched_again_there() -> None:
     order = order_of(1, 2, 1, counted=2)
-    order.read(chunk(1))
+    order.read(chunk(1), NOW)
     assert order.next_use(chunk(1)) == 2
     assert order.count_next(SIZE)
 
 
 def test_what_the_reader_read_before_it_was_counted_is_not_fetched() -> None:
     order = order_of(1, 2, 3)
-    order.read(chunk(1))
+    order.read(chunk(1), NOW)
     assert not order.count_next(SIZE)
     assert (order.position, order.ahead_size) == (1, 0)
 
@@ -83,15 +84,23 @@ def test_what_the_reader_read_before_it_was_counted_is_not_fetched() -> None:
 def test_reads_of_others_far_ahead_do_not_count() -> None:
     """Another job reads the same dataset in another order."""
     order = order_of(*range(1000), counted=10)
-    order.read(chunk(900))
+    order.read(chunk(900), NOW)
     assert order.next_use(chunk(900)) == 900
+
+
+def test_one_read_beyond_what_is_counted_is_somebody_elses() -> None:
+    """However much is counted: in the next epoch the same chunks are used again."""
+    order = order_of(*range(1000), counted=300)
+    order.read(chunk(363), NOW)
+    order.read(chunk(400), NOW)
+    assert (order.next_use(chunk(363)), order.next_use(chunk(400))) == (None, 400)
 
 
 def test_a_reader_that_overtook_the_window_is_followed() -> None:
     """It is allowed little bandwidth, or was stopped for a while."""
     order = order_of(*range(2000), counted=10)
     for number in range(1000, 1064):
-        order.read(chunk(number))
+        order.read(chunk(number), NOW)
     assert [order.count_next(SIZE) for _ in range(10, 1070)] == [False] * 1054 + [True] * 6
     assert (order.position, order.ahead_size) == (1064, 6 * SIZE)
 
@@ -99,13 +108,56 @@ def test_a_reader_that_overtook_the_window_is_followed() -> None:
 def test_reads_of_others_all_over_the_order_do_not_count() -> None:
     order = order_of(*range(10_000), counted=10)
     for number in random.Random(2).sample(range(1000, 10_000), 2000):
-        order.read(chunk(number))
+        order.read(chunk(number), NOW)
     assert (order.position, order.ahead_size) == (0, 10 * SIZE)
+
+
+def test_a_read_of_one_epoch_that_is_told_again_is_none_of_the_next() -> None:
+    """It is told by who asks for its bytes, and by each worker that looked for them."""
+    chance = random.Random(3)
+    epochs = [chance.sample(range(600), 600) for _ in range(3)]
+    order = order_of(*(number for epoch in epochs for number in epoch), counted=300)
+    now = NOW
+    for count, number in enumerate(epochs[0], start=1):
+        for delay in (0.0, 0.03, 0.2):
+            order.read(chunk(number), now + delay)
+        if order.cursor < len(order):
+            order.count_next(SIZE)
+        now += 0.001
+        assert order.position == count
+    early = [n for n in range(600) if order.next_use(chunk(n)) not in range(600, 1200)]
+    assert len(early) <= 12  # of the first 64, by chance
+
+
+def test_a_read_that_was_taken_as_over_and_comes_late_is_none_of_the_next_epoch() -> None:
+    order = order_of(*range(300), *range(300), counted=280)
+    for number in range(1, 90):
+        order.read(chunk(number), NOW)
+    assert order.position == 90
+    order.read(chunk(0), NOW + 0.5)
+    assert order.next_use(chunk(0)) == 300
+
+
+def test_a_chunk_that_is_used_again_at_once_is_read_again() -> None:
+    """Several files lie in it."""
+    order = order_of(1, 2, 3, 1, 2, 3, counted=6)
+    for number in (1, 2, 3, 1, 2, 3):
+        order.read(chunk(number), NOW)
+    assert order.position == 6
+
+
+def test_a_chunk_that_is_told_of_much_later_is_read_again() -> None:
+    order = order_of(1, *range(10, 200), 1, counted=192)
+    order.read(chunk(1), NOW)
+    order.read(chunk(1), NOW + 0.9)
+    assert order.next_use(chunk(1)) == 191
+    order.read(chunk(1), NOW + 1.1)
+    assert order.next_use(chunk(1)) is None
 
 
 def test_a_read_that_nobody_announced_is_nothing() -> None:
     order = order_of(1, counted=1)
-    order.read(chunk(5))
+    order.read(chunk(5), NOW)
     assert (order.position, order.ahead_size) == (0, SIZE)
 
 
@@ -117,7 +169,7 @@ def test_what_is_ahead_is_what_is_counted_and_still_to_come(
     order = order_of(*numbers)
     for step in steps:
         if step is not None:
-            order.read(chunk(step))
+            order.read(chunk(step), NOW)
         elif order.cursor < len(order):
             order.count_next(SIZE)
         assert order.position <= order.cursor
