@@ -78,12 +78,12 @@ class StoreFiles:
             trusted = self._begin()
             try:
                 self._open(undo)
+                self._note_places()
             except CacheDamagedError:
                 undo.close()
                 wipe(config.directory)
                 self._open(undo)
             self.index.begin_run(pid_namespace(), trusted=trusted)
-            self._note_places()
             undo.pop_all()
 
     def opened(self) -> None:

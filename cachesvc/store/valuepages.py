@@ -24,10 +24,13 @@ HEADER_SIZE: Final = 16
 LEAF: Final = 0x02
 HAS_OWN_PAGES: Final = 0x01
 NO_PAGE: Final = (1 << 64) - 1
+MOST_LEVELS: Final = 32
+"""What LMDB's cursors climb at most."""
 
 _META = struct.Struct("<16xII16xI84xQ8xQ")
 """Magic, data version, page size, the root of the tree, and the transaction that wrote it."""
-_HEADER = struct.Struct("<10xHH2x")
+_HEADER = struct.Struct("<Q2xHH2x")
+"""The page's own number, its flags, and where the pointers to its nodes end."""
 _POINTER = struct.Struct("<H")
 _NODE = struct.Struct("<HHHH")
 _PAGE = struct.Struct("<Q")
@@ -42,18 +45,18 @@ def value_pages(path: Path) -> Generator[tuple[bytes, int], None, None]:
     with path.open("rb") as file:
         try:
             yield from _in_tree(file.fileno())
-        except struct.error as error:
+        except (struct.error, ValueError) as error:
             raise CacheDamagedError(f"{path} has pages that are none of LMDB's") from error
 
 
 def _in_tree(file: int) -> Iterator[tuple[bytes, int]]:
     magic, version, page_size, *first = _META.unpack_from(os.pread(file, _META.size, 0))
     if (magic, version) != (MAGIC, DATA_VERSION):
-        raise struct.error("no meta page of this version")
+        raise ValueError("no meta page of this version")
     _, _, _, *second = _META.unpack_from(os.pread(file, _META.size, page_size))
     root, _ = max(first, second, key=_transaction)
     if root != NO_PAGE:
-        yield from _below(file, page_size, root)
+        yield from _below(file, page_size, root, MOST_LEVELS)
 
 
 def _transaction(meta: list[int]) -> int:
@@ -61,14 +64,17 @@ def _transaction(meta: list[int]) -> int:
     return meta[1]
 
 
-def _below(file: int, page_size: int, number: int) -> Iterator[tuple[bytes, int]]:
+def _below(file: int, page_size: int, number: int, levels: int) -> Iterator[tuple[bytes, int]]:
     page = os.pread(file, page_size, number * page_size)
-    flags, lower = _HEADER.unpack_from(page)
+    own_number, flags, lower = _HEADER.unpack_from(page)
+    if own_number != number or not levels:
+        raise ValueError(f"page {number} is none of the tree")
     for (start,) in _POINTER.iter_unpack(page[HEADER_SIZE:lower]):
         low, middle, high, key_size = _NODE.unpack_from(page, start)
         key_end = start + _NODE.size + key_size
         if not flags & LEAF:
-            yield from _below(file, page_size, low | middle << 16 | high << 32)
+            child = low | middle << 16 | high << 32
+            yield from _below(file, page_size, child, levels - 1)
         elif high & HAS_OWN_PAGES:
             (first,) = _PAGE.unpack_from(page, key_end)
             yield page[start + _NODE.size : key_end], first * page_size

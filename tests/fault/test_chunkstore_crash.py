@@ -14,6 +14,7 @@ from typing import NoReturn
 import pytest
 
 from cachesvc.config import CacheConfig
+from cachesvc.errors import CacheDamagedError
 from cachesvc.store import storefiles
 from cachesvc.store.chunkstore import ChunkState, ChunkStore, no_crash
 from cachesvc.units import MIB
@@ -150,6 +151,17 @@ def test_a_death_while_rewriting_a_file_leaves_nothing_wrong(
     assert in_child(lambda: rewritten(config, killed_at(point))) == -signal.SIGKILL
     assert found_in(config) == ([("18", MIB), ("19", MIB)] if is_kept else [])
     assert not list(config.directory.glob("trash*"))
+
+
+def test_a_tree_that_is_damaged_after_a_death_in_it_is_a_new_cache(
+    config: CacheConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(_path: Path) -> NoReturn:
+        raise CacheDamagedError("what is meant to be a tree")
+
+    assert in_child(lambda: rewritten(config, killed_at("compact.swapped"))) == -signal.SIGKILL
+    monkeypatch.setattr(storefiles, "value_pages", damaged)
+    assert found_in(config) == []
 
 
 def churn(config: CacheConfig, seed: int, ready: int) -> NoReturn:

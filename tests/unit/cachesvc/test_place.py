@@ -3,6 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cachesvc.chunk import CHUNK_ID_SIZE, ChunkId
 from cachesvc.store.place import (
     MAX_RUNS,
     PAGE_LIMIT,
@@ -10,6 +11,7 @@ from cachesvc.store.place import (
     SlabRun,
     decode_runs,
     encode_runs,
+    runs_of_chunks,
     slab_ranges,
     slab_runs,
 )
@@ -41,6 +43,26 @@ def test_runs_are_found_as_they_lie(slabs: SlabClass, gapped: list[tuple[int, in
     found = slab_runs(slabs, len(pages), pages.__getitem__)
     assert pages_of(slabs, found) == pages[: sum(run.count for run in found)]
     assert len(found) == MAX_RUNS or len(pages) == sum(run.count for run in found)
+
+
+@given(CLASSES, st.lists(GAPPED, max_size=4))
+def test_chunks_are_told_apart_by_their_keys(
+    slabs: SlabClass, chunks: list[list[tuple[int, int]]]
+) -> None:
+    pages = {
+        ChunkId(bytes([number]) * CHUNK_ID_SIZE): pages_of(slabs, runs_of(slabs, gapped))
+        for number, gapped in enumerate(chunks)
+    }
+    places = [
+        (chunk + number.to_bytes(2, "big"), page * PAGE_SIZE)
+        for chunk, its_pages in pages.items()
+        for number, page in enumerate(its_pages)
+    ]
+    found = dict(runs_of_chunks(slabs, places))
+    assert {chunk: pages_of(slabs, runs) for chunk, runs in found.items()} == {
+        chunk: its_pages[: sum(run.count for run in found[chunk])]
+        for chunk, its_pages in pages.items()
+    }
 
 
 def test_slabs_in_a_row_are_asked_about_twice() -> None:

@@ -81,6 +81,29 @@ def test_a_file_that_was_cut_short_is_damaged(tmp_path: Path) -> None:
         list(value_pages(path))
 
 
+def test_a_page_of_another_number_is_damage(tmp_path: Path) -> None:
+    """As a tree that leads back into itself, it would have no end."""
+    written(tmp_path, [(bytes([number]), OWN_PAGE) for number in range(9)])
+    path = tmp_path / "data.mdb"
+    (first, _) = next(value_pages(path))
+    content = bytearray(path.read_bytes())
+    tree = [
+        at
+        for at in range(0, len(content), 4096)
+        if is_leaf_with(bytes(content[at : at + 4096]), first)
+    ]
+    for at in tree:
+        content[at : at + 8] = (7777).to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(CacheDamagedError):
+        list(value_pages(path))
+
+
+def is_leaf_with(page: bytes, key: bytes) -> bool:
+    """Say whether a page is one of the tree's lowest and holds a key."""
+    return page[10] == 2 and key in page
+
+
 @pytest.mark.parametrize("content", [b"", b"x" * 9000])
 def test_a_file_that_is_none_of_lmdbs_is_damaged(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "data.mdb"
