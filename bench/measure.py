@@ -39,6 +39,11 @@ class Samples:
         return Samples(tuple(value * factor for value in self.values))
 
 
+def merged(rounds: Sequence[Mapping[K, float]]) -> dict[K, Samples]:
+    """Return each figure with the values of all rounds."""
+    return {name: Samples(tuple(found[name] for found in rounds)) for name in rounds[0]}
+
+
 def interleaved(cases: Mapping[K, Callable[[int], T]], rounds: int) -> dict[K, list[T]]:
     """Play every case once in each round, and return what each gave, round by round.
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.backing import back_memory
-from bench.measure import Samples, interleaved
+from bench.measure import Samples, interleaved, merged
 from bench.peers import Cache
 from bench.peers.published import HeadraceOffer, HeadraceS3
 from bench.readers import Readers
@@ -101,11 +101,6 @@ def computed(rule: Callable[[Sequence[str], int], Sequence[bool]], number: int) 
     order = [path for epoch in epochs_of(number) for path in epoch]
     counted = rule(order, PLACES)[WORKLOAD.file_count :]
     return {FETCHED: sum(counted) / len(counted)}
-
-
-def merged(rounds: Sequence[Figures]) -> dict[str, Samples]:
-    """Return each figure with the values of all rounds."""
-    return {name: Samples(tuple(found[name] for found in rounds)) for name in rounds[0]}
 
 
 def report(found: Mapping[str, Mapping[str, Samples]]) -> Report:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench.measure import Samples, interleaved
+from bench.measure import Samples, interleaved, merged
 from bench.memorygroup import MemoryGroup, bytes_in_memory, memory_group
 from bench.peers import Cache
 from bench.peers.published import HeadraceOffer, HeadraceS3, HeadraceShown
@@ -115,11 +115,6 @@ def store_in_memory(offer: HeadraceOffer) -> float:
     """Return how much of the node's cache the kernel has, in datasets."""
     files = (offer.scratch / "cache").rglob("data.mdb")
     return sum(map(bytes_in_memory, files)) / WORKLOAD.byte_count
-
-
-def merged(rounds: Sequence[Figures]) -> dict[str, Samples]:
-    """Return each figure with the values of all rounds."""
-    return {name: Samples(tuple(found[name] for found in rounds)) for name in rounds[0]}
 
 
 def report(found: Mapping[Case, Mapping[str, Samples]]) -> Report:

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from bench.measure import Samples, interleaved
+from bench.measure import Samples, interleaved, merged
 
 
 def test_the_median_ignores_one_bad_round() -> None:
@@ -27,6 +27,10 @@ def test_a_ratio_is_taken_round_by_round() -> None:
 def test_figures_of_different_rounds_have_no_ratio() -> None:
     with pytest.raises(ValueError, match="shorter"):
         Samples((1.0, 2.0)).over(Samples((1.0,)))
+
+
+def test_rounds_become_figures() -> None:
+    assert merged([{"MB/s": 1.0}, {"MB/s": 3.0}]) == {"MB/s": Samples((1.0, 3.0))}
 
 
 def test_every_case_is_played_once_a_round_and_each_round_begins_with_another() -> None:

@@ -5,17 +5,13 @@ from pathlib import Path
 
 from bench.measure import Samples
 from bench.memorygroup import bytes_in_memory
-from bench.scenarios.pressure import CASES, merged, report
+from bench.scenarios.pressure import CASES, report
 
 
 def test_pages_of_a_file_that_was_just_written_are_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(os.urandom(1 << 20))
     assert bytes_in_memory(path) == 1 << 20
-
-
-def test_rounds_become_figures() -> None:
-    assert merged([{"MB/s": 1.0}, {"MB/s": 3.0}]) == {"MB/s": Samples((1.0, 3.0))}
 
 
 def test_every_case_has_its_row() -> None:
