@@ -14,7 +14,7 @@ setup: ## system packages (as root) and .venv, where missing
 demo: setup ## publish, mount and read real files; DATASET=DIR for yours, S3=1 through an S3 server
 	@DATASET="$(DATASET)" S3="$(S3)" $(PYTHON) -m bench.demo
 
-bench: bench-setup ## beside JuiceFS, rclone, s3fs and others, in about 10 minutes; PEERS=a,b for some of them
+bench: bench-setup ## beside JuiceFS, rclone, s3fs and others, in about 12 minutes; PEERS=a,b for some of them
 	$(PYTHON) -m bench all --peers "$(PEERS)" --dose normal --out build/bench/results.json
 	$(PYTHON) -m bench report build/bench/results.json
 

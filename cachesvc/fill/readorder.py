@@ -32,8 +32,9 @@ class ReadOrder:
     read after it. What is told again of a chunk within a second, or late of a use that was taken as
     over, is no use further on, unless the reader is there.
 
-    Reads behind the cursor are somebody else's, who reads the same in another order, unless
-    there are many close together and none where the reader should be: then the reader is there.
+    Reads of what comes after the cursor, but for the next few, are somebody else's, who reads the
+    same in another order, unless there are many close together and none where the reader should be:
+    then the reader is there.
     """
 
     def __init__(self) -> None:
@@ -105,9 +106,11 @@ class ReadOrder:
 
     def read(self, chunk: ChunkId, now: float) -> None:
         """Take note that *chunk* was read, as is told *now*."""
+        self._forget_told(now)
         use = self.next_use(chunk)
-        if use is None or self._is_told_again(use, now):
+        if use is None or self._is_told_again(use):
             return
+        self._note_told(use)
         ahead = self.cursor - self.position
         if use < self.cursor + _LEAST_STRAYING:
             self._strays.clear()
@@ -117,21 +120,22 @@ class ReadOrder:
             self._follow_strays(max(ahead, _STRAYS_RANGE))
         self._advance()
 
-    def _is_told_again(self, use: int, now: float) -> bool:
+    def _is_told_again(self, use: int) -> bool:
         """Say whether a report is of a read that counts already, and not of this *use*."""
+        reach = self.position + 2 * self._read_ahead_count + _LEAST_STRAYING
+        return use > reach and self._chunk_of[use] in self._told
+
+    def _note_told(self, use: int) -> None:
+        """Let the read of a use that was reported, or is taken as over, count now."""
+        number = self._chunk_of[use]
+        self._told[number] = self._now
+        self._told.move_to_end(number)
+
+    def _forget_told(self, now: float) -> None:
+        """Go on to *now*: what was told longer ago may be told of another read."""
         self._now = now
         while self._told and now - next(iter(self._told.values())) > _RETOLD_SECONDS:
             self._told.popitem(last=False)
-        number = self._chunk_of[use]
-        reach = self.position + 2 * self._read_ahead_count + _LEAST_STRAYING
-        if number in self._told and use > reach:
-            return True
-        self._note_told(number)
-        return False
-
-    def _note_told(self, number: int) -> None:
-        self._told[number] = self._now
-        self._told.move_to_end(number)
 
     def _read(self, use: int) -> None:
         """Take note that a use, the next one of its chunk, is over."""
@@ -164,7 +168,7 @@ class ReadOrder:
             if self._is_read[self.position]:
                 self._read_ahead_count -= 1
             elif self._read_ahead_count > self._patience():
-                self._note_told(self._chunk_of[self.position])  # its reader may only be late
+                self._note_told(self.position)  # its reader may only be late
                 self._end(self.position)
             else:
                 return

@@ -26,9 +26,6 @@ HEAD_LIMIT = 64 << 10
 _RECEIVE_SIZE = 16 << 10
 
 T = TypeVar("T")
-Wait = Callable[[socket.socket], Awaitable[None]]
-
-_NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +69,9 @@ class Connection:
         taken = min(len(self._left), len(view))
         view[:taken], self._left = self._left[:taken], self._left[taken:]
         view = view[taken:]
-        receive = self._socket.recv_into
-        while view:  # by TLS once for each 16 KiB: `_patient` would cost 5 % of all CPU
-            try:
-                size = receive(view)
-            except _NOT_YET as reason:
-                await _until_possible(self._socket, reason, anyio.wait_readable)
-                continue
+        while view:
+            receive = partial(self._socket.recv_into, view)
+            size = await _patient(self._socket, receive, anyio.wait_readable)
             if not size:
                 raise ConnectionResetError("the connection ended within an answer")
             view = view[size:]
@@ -145,20 +138,18 @@ async def _connected(
     return sock
 
 
-async def _patient(sock: socket.socket, step: Callable[[], T], wait: Wait) -> T:
+async def _patient(
+    sock: socket.socket,
+    step: Callable[[], T],
+    wait: Callable[[socket.socket], Awaitable[None]],
+) -> T:
     """Do what may not be possible yet, waiting with *wait* or as TLS wants it."""
     while True:
         try:
             return step()
-        except _NOT_YET as reason:
-            await _until_possible(sock, reason, wait)
-
-
-async def _until_possible(sock: socket.socket, reason: OSError, wait: Wait) -> None:
-    match reason:
-        case ssl.SSLWantReadError():
+        except ssl.SSLWantReadError:
             await anyio.wait_readable(sock)
-        case ssl.SSLWantWriteError():
+        except ssl.SSLWantWriteError:
             await anyio.wait_writable(sock)
-        case _:
+        except BlockingIOError:
             await wait(sock)

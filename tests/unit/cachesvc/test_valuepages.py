@@ -82,7 +82,6 @@ def test_a_file_that_was_cut_short_is_damaged(tmp_path: Path) -> None:
 
 
 def test_a_page_of_another_number_is_damage(tmp_path: Path) -> None:
-    """As a tree that leads back into itself, it would have no end."""
     written(tmp_path, [(bytes([number]), OWN_PAGE) for number in range(9)])
     path = tmp_path / "data.mdb"
     (first, _) = next(value_pages(path))
@@ -97,6 +96,24 @@ def test_a_page_of_another_number_is_damage(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(CacheDamagedError):
         list(value_pages(path))
+
+
+def test_a_tree_that_leads_into_itself_is_damage(tmp_path: Path) -> None:
+    written(tmp_path, [(number.to_bytes(4, "big"), OWN_PAGE) for number in range(300)])
+    path = tmp_path / "data.mdb"
+    content = bytearray(path.read_bytes())
+    for at in (at for at in range(2 * 4096, len(content), 4096) if is_branch(content, at)):
+        node = at + int.from_bytes(content[at + 16 : at + 18], "little")
+        content[node : node + 4] = (at // 4096).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(CacheDamagedError):
+        list(value_pages(path))
+
+
+def is_branch(content: bytearray, at: int) -> bool:
+    """Say whether a page that leads to others begins there."""
+    own_number = int.from_bytes(content[at : at + 8], "little")
+    return own_number == at // 4096 and content[at + 10] == 1
 
 
 def is_leaf_with(page: bytes, key: bytes) -> bool:
