@@ -191,8 +191,9 @@ class CacheClient:
     ) -> None:
         """Say in which order this process, or others, will read; returns when *wants* ends.
 
-        They are fetched in that order, at most *window_size* bytes ahead of the reader (0: 1 GiB)
-        and *bandwidth* bytes a second (0: no bound), and the cache keeps what is needed soonest.
+        They are fetched in that order, at most *window_size* bytes ahead of the reader (0: what the
+        cache has room for, and half of it once somebody reads) and *bandwidth* bytes a second (0:
+        no bound), and the cache keeps what is needed soonest.
         Holds for as long as `run` does, across deaths of the service too, until the next order is
         announced or this one withdrawn. Of all orders together the service takes 2 Mi reads.
         """

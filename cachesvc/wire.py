@@ -98,7 +98,8 @@ class Plan(NamedTuple):
     """From here on this client will read in the order that follows; what it announced is void.
 
     At most `window_size` bytes are fetched ahead of the reader, at most `bandwidth` bytes a second;
-    0 is no bound of the client's own.
+    0 is no bound of the client's own. Then half of the room that there is for it bounds the window
+    once somebody reads.
     """
 
     plan: int

@@ -96,17 +96,17 @@ class Plans:
         if not ready:
             return None
         plan = min(ready, key=_served_size)
-        return plan, plan.take(is_held, now, self._window_limit)
+        return plan, plan.take(is_held, now, self._room_of_each)
 
     def progress(self, plan: Plan, now: float) -> Progress:
         """Return what a plan's client is told."""
-        return plan.progress(self._window_limit, now)
+        return plan.progress(self._room_of_each, now)
 
     def _ready_at(self, plan: Plan) -> float | None:
-        return plan.ready_at(self._window_limit)
+        return plan.ready_at(self._room_of_each)
 
     @property
-    def _window_limit(self) -> int:
+    def _room_of_each(self) -> int:
         """How many bytes one plan may be ahead of its reader."""
         return self._room // max(1, len(self._plans))
 

@@ -13,7 +13,9 @@ from cachesvc.fill.chunknumbers import ChunkNumbers
 
 _NEVER = (1 << 32) - 1
 _LEAST_PATIENCE = 16
-_PATIENCE_SHARE = 4
+_PATIENCE_SHARE = 2
+"""With 4 a reader who is slower than the others was left behind, missed all of its files from then
+on, and was ever slower: in four of 16 rounds of epochs through a cache of half the dataset."""
 _LEAST_STRAYING = 64
 _STRAYS = 64
 _STRAYS_RANGE = 4 * _STRAYS
@@ -28,8 +30,8 @@ class ReadOrder:
     later, each once: what was fetched ahead of the reader.
 
     Reports of reads come late, out of order, several times and not at all: the kernel answers some
-    reads itself. A use that was not reported is over once a quarter of what is counted has been
-    read after it. What is told again of a chunk within a second, or late of a use that was taken as
+    reads itself. A use that was not reported is over once half of what is counted has been read
+    after it. What is told again of a chunk within a second, or late of a use that was taken as
     over, is no use further on, unless the reader is there.
 
     Reads of what comes after the cursor, but for the next few, are somebody else's, who reads the

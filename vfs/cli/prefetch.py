@@ -67,7 +67,8 @@ class BandwidthType(SizeType):
     "--window",
     type=SizeType(),
     default=0,
-    help="With --follow: fetch no more than this ahead of who reads, such as 20G.",
+    help="With --follow: fetch no more than this ahead of who reads, such as 20G; else half of the "
+    "cache.",
 )
 @json_option
 def prefetch(

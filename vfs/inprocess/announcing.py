@@ -21,6 +21,8 @@ from vfs.inprocess.positions import Positions
 
 SLICE_FILES = 256
 """Files looked up at a time: some 10 ms, between which others have a turn."""
+WINDOW_SIZE = 1 << 30
+"""Bytes ahead of the reader: a loader that somebody looks at and leaves should not move all."""
 MOST_LEFT_OUT = 1 << 20
 """The service may not take the files after so many: they are looked ahead of as others are."""
 
@@ -51,7 +53,7 @@ class Announcer:
         self._working = self._loop.submit(self._announce, order)
 
     async def _announce(self, wants: _InOrder) -> None:
-        await self._client.announce(wants)
+        await self._client.announce(wants, window_size=WINDOW_SIZE)
 
 
 class _InOrder:

@@ -9,9 +9,10 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How to prefetch: at most `bandwidth` bytes a second (0: no bound), and `window_size` bytes
-    ahead of the readers (0: as much as the cache takes).
+    ahead of the readers.
 
-    Who follows the readers fetches on as they come for what is there; else a full cache is the end.
+    Who follows the readers fetches on as they come for what is there, 0 bytes ahead meaning half of
+    what the cache has room for; else a full cache is the end, and there is no other bound.
     """
 
     bandwidth: int = 0

@@ -108,11 +108,9 @@ class Prefetching:
         return self._client.announced_count - progress.read_count
 
     async def _announce(self, wants: AsyncIterable[Want] | Iterable[Want]) -> None:
-        await self._client.announce(
-            wants,
-            window_size=self._terms.window_size or _WHOLE_CACHE,
-            bandwidth=self._terms.bandwidth,
-        )
+        # Who follows readers leaves the cache some of its room, for what is read again.
+        size = self._terms.window_size if self._terms.follows else _WHOLE_CACHE
+        await self._client.announce(wants, window_size=size, bandwidth=self._terms.bandwidth)
         self._is_listed = True
 
     def _joined(self, found: Prefetched, progress: Progress) -> Prefetched:

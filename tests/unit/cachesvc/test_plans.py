@@ -97,6 +97,19 @@ def test_no_more_than_the_window_is_fetched_ahead_of_the_reader() -> None:
     assert keys(taken(plans)) == ["file-4", "file-5"]
 
 
+def test_who_reads_leaves_the_cache_half_of_its_room_for_what_is_read_again() -> None:
+    """Unless the client set a bound of its own."""
+    wants = files(20)
+    for window, ahead in ((0, 4), (7 * PLACE, 7)):
+        plans = Plans(8 * PLACE)
+        plan = planned(plans, wants, window=window)
+        assert len(taken(plans)) == min(8, window // PLACE or 8)
+        for want in wants[:10]:
+            plans.read([want.chunk], NOW)
+            taken(plans)
+        assert plan.order.cursor == 10 + ahead
+
+
 def test_all_windows_together_leave_the_store_room() -> None:
     plans = Plans(8 * PLACE)
     for number in range(2):
