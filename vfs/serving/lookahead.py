@@ -159,15 +159,13 @@ class Lookahead:
             self._queue(ChunkPlan(place, extent, ahead))
 
     def _note_file(self, place: Place, size: int, *, missed: bool) -> None:
-        self._allowance.note(size, was_awaited=self._awaited.release(place))
-        scan = self._scans.find(place)
-        if scan is None:
-            scan = self._scans.begin(place, size, proven=self._leads(place))
+        self._allowance.note(size, was_awaited=self._awaited.read(place))
+        scan = self._scans.find(place) or self._scans.begin(place, size)
+        scan.note(place[1], size)
         if missed:
             scan.missed()
-        ahead = scan.advance(place[1], size)
-        if ahead:
-            self._queue(FilePlan(scan, place[0], ahead))
+        if scan.is_due and (self._awaited.is_in_order(place) or self._leads(place)):
+            self._queue(FilePlan(scan, place[0], scan.extend()))
 
     def _leads(self, place: Place) -> bool:
         """Say whether a file is the first of its directory, where whoever listed it begins."""

@@ -1,7 +1,8 @@
 """Reading that goes on from file to file: files of a directory have positions in order. Pure.
 
-A scan is one reader or several that go through the same files in order. Shuffled reading makes no
-scans, but by chance; what chance may cost is bounded by the `Allowance`.
+A scan is one reader or several that go through the same files in order, as all see together who
+answer them (`awaited`). Shuffled reading is in order by chance only, and what chance may cost is
+bounded by the `Allowance`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ REACH = 16
 """Positions that readers of one scan may be ahead of each other: as many read side by side."""
 LATE = 64
 """Positions that the last of them may be behind the first."""
-PROOF = 2
-"""Reads in order after the first until it is a scan. The first file of a directory needs none."""
 FIRST_WIDTH = 4
 WIDTH_LIMIT = 512
 """Files that a scan is ahead of its readers, at most."""
@@ -45,7 +44,6 @@ class Scan:
     end: int
     planned: int
     mean_size: float
-    proof: int = -1
     width: int = FIRST_WIDTH
     warm: bool = False
 
@@ -56,27 +54,30 @@ class Scan:
             return None
         return abs(position - self.end - 1)
 
-    def advance(self, position: int, size: int) -> range:
-        """Note the read of a file; return the positions to fetch ahead now.
-
-        Those come in batches, half a window at a time, so that adjacent bytes are one request.
-        """
+    def note(self, position: int, size: int) -> None:
+        """Learn that a file is read."""
         self.mean_size += (size - self.mean_size) / 8
-        if position <= self.end:
-            return range(0)
-        self.proof += 1
-        self.end = position
-        start = self.planned = max(self.planned, position + 1)
-        if self.proof < PROOF or self.warm or 2 * (start - position - 1) > self.width:
-            return range(0)
-        self.planned = position + 1 + self.width
+        self.end = max(self.end, position)
+        self.planned = max(self.planned, self.end + 1)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the next batch of files should be asked for, if they are read in order.
+
+        It comes when half of the window is left, so that adjacent bytes are one request.
+        """
+        return not self.warm and 2 * (self.planned - self.end - 1) <= self.width
+
+    def extend(self) -> range:
+        """Return the positions to fetch ahead now; the next time there will be more."""
+        start, self.planned = self.planned, self.end + 1 + self.width
         self.width = min(2 * self.width, self._widest)
         return range(start, self.planned)
 
     def missed(self) -> None:
         """Learn that a file was not here: what follows may not be either."""
         if self.warm:
-            self.warm, self.planned, self.width = False, self.end, FIRST_WIDTH
+            self.warm, self.planned, self.width = False, self.end + 1, FIRST_WIDTH
 
     @property
     def _widest(self) -> int:
@@ -103,13 +104,10 @@ class Scans:
             self._scans.insert(0, found)
         return found
 
-    def begin(self, place: Place, size: int, *, proven: bool) -> Scan:
-        """Begin a scan whose first read, at *place*, is still to be noted.
-
-        One is *proven* that begins where a whole directory would.
-        """
+    def begin(self, place: Place, size: int) -> Scan:
+        """Begin a scan whose first read, at *place*, is still to be noted."""
         epoch, position = place
-        scan = Scan(epoch, position - 1, position, float(size), PROOF - 1 if proven else -1)
+        scan = Scan(epoch, position - 1, position, float(size))
         self._scans.insert(0, scan)
         del self._scans[SCANS_WATCHED:]
         return scan

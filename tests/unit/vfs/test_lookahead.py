@@ -171,8 +171,10 @@ def test_large_files_are_not_fetched_before_they_are_opened() -> None:
     assert trio.run(lambda: play(17 * MIB, range(20))).batches == []
 
 
-async def play_by_turns(size: int, asked: Sequence[Chunks]) -> list[str]:
-    """Read all files in order, each by another one of several workers of a mount.
+async def play_by_turns(
+    size: int, asked: Sequence[Chunks], numbers: Iterable[int] = range(COUNT)
+) -> list[str]:
+    """Read files in order, each by another one of several workers of a mount.
 
     Returns the keys of what they *asked* for.
     """
@@ -183,7 +185,7 @@ async def play_by_turns(size: int, asked: Sequence[Chunks]) -> list[str]:
     async with trio.open_nursery() as nursery:
         for worker in workers:
             nursery.start_soon(worker.run)
-        for number in range(COUNT):
+        for number in numbers:
             place = 0, FIRST + number
             extents = await layouts.extents(*place)
             worker = workers[number % worker_count]
@@ -205,6 +207,14 @@ class Far(Chunks):
 def test_the_workers_of_a_mount_ask_for_each_file_once(worker_count: int) -> None:
     workers = [Far() for _ in range(worker_count)]
     assert trio.run(play_by_turns, 110_000, workers) == ALL_BUT_THE_FIRST
+
+
+def test_many_workers_see_together_that_files_are_read_in_order() -> None:
+    """Each of them sees one read, in the middle of a directory."""
+    workers = [Far() for _ in range(8)]
+    assert trio.run(play_by_turns, 110_000, workers, [100, 101]) == []
+    asked = trio.run(play_by_turns, 110_000, workers, [100, 101, 102])
+    assert asked == [f"d/{number:04}" for number in range(103, 103 + FIRST_WIDTH)]
 
 
 def test_what_one_worker_had_fetched_and_another_reads_is_paid_back() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterable
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vfs.serving.awaited import Awaited
 from vfs.serving.neighbours import (
     ALLOWANCE,
     ALLOWANCE_SHARE,
@@ -15,7 +17,6 @@ from vfs.serving.neighbours import (
     WIDTH_LIMIT,
     WINDOW_SIZE,
     Allowance,
-    Scan,
     Scans,
 )
 
@@ -24,24 +25,28 @@ SIZE = 110_000
 
 def read_all(scans: Scans, positions: Iterable[int], size: int = SIZE) -> list[range]:
     """Read files at *positions*; return what was asked for after each."""
-    asked = []
+    awaited, asked = Awaited(), []
     for position in positions:
-        scan = scans.find((0, position)) or scans.begin((0, position), size, proven=False)
-        asked.append(scan.advance(position, size))
+        place = 0, position
+        awaited.read(place)
+        scan = scans.find(place) or scans.begin(place, size)
+        scan.note(position, size)
+        is_due = scan.is_due and awaited.is_in_order(place)
+        asked.append(scan.extend() if is_due else range(0))
     return asked
 
 
-def scan_at(position: int, *, proven: bool = True) -> Scan:
-    return Scans().begin((0, position), SIZE, proven=proven)
-
-
-def test_two_reads_in_order_after_the_first_prove_a_scan() -> None:
+def test_two_reads_in_order_after_the_first_make_a_scan() -> None:
     assert read_all(Scans(), [10, 11, 12]) == [range(0), range(0), range(13, 13 + FIRST_WIDTH)]
 
 
-def test_the_first_file_of_a_directory_and_its_successor_prove_one() -> None:
-    scan = scan_at(10)
-    assert scan.advance(10, SIZE) == range(11, 11 + FIRST_WIDTH)
+def test_readers_who_begin_at_once_are_a_scan_before_all_of_them_have_read() -> None:
+    """Whichever is served first: what follows the foremost is asked for."""
+    asked = read_all(Scans(), [17, 13, 16, 14, 11, 15, 18, 12])
+    assert [bool(each) for each in asked].index(True) < 7
+    wanted = [position for each in asked for position in each]
+    assert wanted == list(range(18, 18 + len(wanted)))
+    assert len(wanted) > 2 * FIRST_WIDTH
 
 
 def test_a_scan_asks_for_every_file_once_and_in_order() -> None:
@@ -88,18 +93,27 @@ def test_shuffled_reading_of_many_files_asks_for_few() -> None:
     assert sum(map(len, read_all(Scans(), order))) < 20
 
 
+def test_shuffled_reading_of_few_files_seldom_looks_like_order() -> None:
+    orders = [random.Random(epoch).sample(range(1000), 1000) for epoch in range(4)]
+    asked = read_all(Scans(), itertools.chain(*orders))
+    assert sum(map(bool, asked)) < 4 * 1000 / 20
+
+
 def test_a_scan_to_which_nothing_is_missing_rests_until_something_is() -> None:
-    scan = scan_at(1)
-    scan.advance(1, SIZE)
+    scan = Scans().begin((0, 1), SIZE)
+    scan.extend()
     scan.warm = True
-    assert not any(scan.advance(position, SIZE) for position in range(2, 100))
+    for position in range(1, 100):
+        scan.note(position, SIZE)
+        assert not scan.is_due
     scan.missed()
-    assert scan.advance(100, SIZE) == range(101, 101 + FIRST_WIDTH)
+    assert scan.is_due
+    assert scan.extend() == range(100, 100 + FIRST_WIDTH)
 
 
 def test_scans_of_another_epoch_are_others() -> None:
     scans = Scans()
-    scans.begin((0, 5), SIZE, proven=True)
+    scans.begin((0, 5), SIZE)
     assert scans.find((0, 6)) is not None
     assert scans.find((1, 6)) is None
 
