@@ -84,6 +84,26 @@ def test_a_scan_over_packed_files(far: Node, s3_proxy: FaultProxy, s3_url: str) 
     assert not gets(s3_proxy, "/small/")
 
 
+def test_packed_files_in_no_order(far: Node, s3_proxy: FaultProxy, s3_url: str) -> None:
+    """Packed files that are read in no order bring the megabytes of their pack in which they lie,
+    and the rest of the 64 MiB around them once more than a fifth of those is here, each once.
+    """
+    mount = mounted(far, s3_proxy, s3_url, "--pack")
+    count = -(-COUNT * SIZE // (1 << 20))
+    assert 1 < count / 5 < 2
+    read_small(mount, [200, 20], readers=1)
+    assert gets(s3_proxy, "/packs/").total() == 2
+    read_small(mount, [290], readers=1)
+    wait_until(lambda: all(map(is_here, (mount / "small").iterdir())))
+    read_small(mount, list(range(COUNT)))
+    assert gets(s3_proxy, "/packs/").total() == count
+
+
+def is_here(path: Path) -> bool:
+    """Say whether all of a file is on the node."""
+    return int(os.getxattr(path, "user.headrace.cached_bytes")) == SIZE
+
+
 def test_a_scan_over_files_in_place(far: Node, s3_proxy: FaultProxy, s3_url: str) -> None:
     """Small files that are read in the order of their directory are fetched ahead of the reader,
     each once.

@@ -11,6 +11,9 @@ one reader, 150 reads: 1.3 s and 156 MB, without this 2.6 s and 153 MB;
 one reader, 50 reads: 1.2 s and 156 MB, without this 1.5 s and 69 MB;
 four readers, 150 reads: 0.66 s and 161 MB, without this 0.76 s and 155 MB;
 20 reads: the same.
+
+Small files that are read at random out of a pack are random reads of the pack. Its chunks are of 1
+MiB: who waits for one waits 43 ms, and it takes 3 ms of the network.
 """
 
 from __future__ import annotations
@@ -20,6 +23,10 @@ LONE_READS_A_CHUNK = 0.6
 """A little more than pays: 20 reads out of 150 MB should move nothing in vain."""
 FETCHED_AT_A_TIME = 2
 """Chunks asked for at each lone read from then on: another one says that it was right."""
+PACKED_CHUNKS = 0.2
+"""Of a pack's region so much must be here. A twelfth would pay, but what is fetched in vain should
+be no more than four times what was read."""
+PACKED_AT_A_TIME = 8
 
 
 def region_of(index: int, chunk_count: int) -> range:
@@ -29,20 +36,26 @@ def region_of(index: int, chunk_count: int) -> range:
 
 
 def is_dense(region: range, lone_reads: int) -> bool:
-    """Say whether so many lone reads are reason enough to fetch a region whole."""
+    """Say whether so many lone reads are reason enough to fetch a region of a file whole."""
     return lone_reads > LONE_READS_A_CHUNK * len(region)
+
+
+def is_dense_pack(region: range, chunks_here: int) -> bool:
+    """Say whether so many chunks that are here are reason enough to fetch a region of a pack."""
+    return chunks_here > PACKED_CHUNKS * len(region)
 
 
 class DenseRegions:
     """How far the dense regions of one file were asked for: each chunk once."""
 
-    def __init__(self) -> None:
-        """Have asked for nothing."""
+    def __init__(self, at_a_time: int = FETCHED_AT_A_TIME) -> None:
+        """Have asked for nothing, and ask for so many chunks *at_a_time*."""
+        self._at_a_time = at_a_time
         self._asked: dict[int, int] = {}
 
     def advance(self, region: range) -> range:
         """Return the chunks of a dense region to ask for now."""
         start = self._asked.get(region.start, region.start)
-        stop = min(start + FETCHED_AT_A_TIME, region.stop)
+        stop = min(start + self._at_a_time, region.stop)
         self._asked[region.start] = stop
         return range(start, stop)

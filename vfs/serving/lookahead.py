@@ -19,7 +19,13 @@ from cachesvc.errors import HeadraceError
 from cachesvc.units import MIB
 from vfs.manifest.inode import Inode, Kind
 from vfs.serving.awaited import Awaited, Claim
-from vfs.serving.density import DenseRegions, is_dense, region_of
+from vfs.serving.density import (
+    PACKED_AT_A_TIME,
+    DenseRegions,
+    is_dense,
+    is_dense_pack,
+    region_of,
+)
 from vfs.serving.extent import ExtentSpan, PlacedExtent, file_spans
 from vfs.serving.grain import LONE_READ_LIMIT, fine_chunks, is_known, mixed
 from vfs.serving.layout import Layouts
@@ -27,9 +33,11 @@ from vfs.serving.mounted import MountedSnapshots
 from vfs.serving.neighbours import WIDTH_LIMIT, Allowance, Place, Scan, Scans
 from vfs.serving.protocol import ReadRequest
 from vfs.serving.readahead import ReadaheadWindow
+from vfs.serving.recent import Recent
 
 FILES_WATCHED = 256
 """Files with windows; the one that was idle longest loses its own."""
+PACKS_WATCHED = 64
 PLANS_QUEUED = 64
 """Plans that wait for their chunks' hashes; past it plans are dropped: they are only hints."""
 LARGEST_NEIGHBOUR = 16 * MIB
@@ -104,6 +112,7 @@ class Lookahead:
         self._chunks = chunks
         self._awaited = awaited
         self._files: OrderedDict[Place, WatchedFile] = OrderedDict()
+        self._packs: Recent[str, DenseRegions] = Recent(PACKS_WATCHED)
         self._scans = Scans()
         self._allowance = Allowance()
         self._plans, self._incoming = trio.open_memory_channel[ChunkPlan | FilePlan](PLANS_QUEUED)
@@ -118,7 +127,9 @@ class Lookahead:
         if extent.length > extent.object.chunk_size:
             self._note_range(place, extent, request)
         if request.offset == 0 and extent.length <= LARGEST_NEIGHBOUR:
-            self._note_file(place, extent.length, missed=missed)
+            is_in_order = self._note_file(place, extent.length, missed=missed)
+            if missed and not is_in_order and is_packed(extent):
+                self._note_packed(place, extent)
 
     def grained(
         self, place: Place, request: ReadRequest, pieces: Sequence[ExtentSpan]
@@ -158,14 +169,31 @@ class Lookahead:
         if ahead:
             self._queue(ChunkPlan(place, extent, ahead))
 
-    def _note_file(self, place: Place, size: int, *, missed: bool) -> None:
+    def _note_file(self, place: Place, size: int, *, missed: bool) -> bool:
+        """Have what follows a file fetched if it is read in order; return whether it may be."""
         self._allowance.note(size, was_awaited=self._awaited.read(place))
         scan = self._scans.find(place) or self._scans.begin(place, size)
         scan.note(place[1], size)
         if missed:
             scan.missed()
-        if scan.is_due and (self._awaited.is_in_order(place) or self._leads(place)):
+        if not scan.is_due:
+            return True
+        is_in_order = self._awaited.is_in_order(place) or self._leads(place)
+        if is_in_order:
             self._queue(FilePlan(scan, place[0], scan.extend()))
+        return is_in_order
+
+    def _note_packed(self, place: Place, extent: PlacedExtent) -> None:
+        """Have a region of a pack fetched of which much is here, though it is read in no order."""
+        pack = extent.object
+        region = region_of(extent.offset // pack.chunk_size, pack.chunk_count)
+        if not is_dense_pack(region, self._chunks.readable_count(pack, region)):
+            return
+        dense = self._packs.get(pack.key) or DenseRegions(PACKED_AT_A_TIME)
+        self._packs.put(pack.key, dense)
+        ahead = dense.advance(region)
+        if ahead:
+            self._queue(ChunkPlan(place, extent, ahead))
 
     def _leads(self, place: Place) -> bool:
         """Say whether a file is the first of its directory, where whoever listed it begins."""
@@ -274,6 +302,11 @@ class Lookahead:
                 self._files.popitem(last=False)
         self._files[place] = file
         return file
+
+
+def is_packed(extent: PlacedExtent) -> bool:
+    """Say whether an extent is one of many in its object."""
+    return extent.length < extent.object.size
 
 
 def is_neighbour(inode: Inode) -> bool:

@@ -6,9 +6,12 @@ from hypothesis import strategies as st
 from vfs.serving.density import (
     FETCHED_AT_A_TIME,
     LONE_READS_A_CHUNK,
+    PACKED_AT_A_TIME,
+    PACKED_CHUNKS,
     REGION_CHUNKS,
     DenseRegions,
     is_dense,
+    is_dense_pack,
     region_of,
 )
 
@@ -34,6 +37,17 @@ def test_a_region_is_dense_from_so_many_lone_reads_a_chunk_on() -> None:
 
 def test_twenty_reads_out_of_150_mb_are_not_dense() -> None:
     assert not is_dense(region_of(0, 36), 20)
+
+
+def test_a_region_of_a_pack_is_dense_when_a_part_of_it_is_here() -> None:
+    region = region_of(0, 200)
+    enough = int(PACKED_CHUNKS * len(region)) + 1
+    assert not is_dense_pack(region, enough - 1)
+    assert is_dense_pack(region, enough)
+
+
+def test_of_a_pack_more_of_the_small_chunks_are_asked_for_at_a_time() -> None:
+    assert len(DenseRegions(PACKED_AT_A_TIME).advance(region_of(0, 64))) == PACKED_AT_A_TIME
 
 
 def test_a_dense_region_is_asked_for_step_by_step_and_each_chunk_once() -> None:

@@ -22,7 +22,7 @@ from vfs.manifest.stored import Place, StoredObject
 from vfs.manifest.tree import Tree
 from vfs.serving import lookahead as module
 from vfs.serving.awaited import CLAIM_SECONDS, TABLE_SIZE, Awaited
-from vfs.serving.density import LONE_READS_A_CHUNK
+from vfs.serving.density import LONE_READS_A_CHUNK, PACKED_AT_A_TIME, PACKED_CHUNKS
 from vfs.serving.extent import REPOSITORY, SOURCE, file_spans
 from vfs.serving.grain import FINE_SIZE, LONE_READ_LIMIT
 from vfs.serving.layout import Layouts
@@ -146,6 +146,20 @@ def test_a_scan_over_packed_files_asks_for_each_chunk_once_and_for_adjacent_ones
     asked = [want.index for want in chunks.asked()]
     assert asked == list(range(1, -(-COUNT * 110_000 // MIB)))
     assert max(map(len, chunks.batches)) == 4
+
+
+def test_packed_files_in_no_order_bring_their_pack_once_a_fifth_of_it_is_here() -> None:
+    size = 110_000
+    count = -(-COUNT * size // MIB)
+    far_apart = range(5, COUNT, 40)
+    few = int(PACKED_CHUNKS * count) // 2  # each of these lies in two chunks at most
+    assert len(far_apart) > PACKED_CHUNKS * count
+    assert trio.run(lambda: play(size, far_apart[:few], packed=True)).batches == []
+    chunks = trio.run(lambda: play(size, far_apart, packed=True))
+    read = {number * size // MIB for number in far_apart}
+    asked = [want.index for want in chunks.asked()]
+    assert len(asked) == len(set(asked)) >= PACKED_AT_A_TIME - 2
+    assert not read & set(asked)
 
 
 def test_what_is_on_the_node_is_not_asked_for() -> None:
