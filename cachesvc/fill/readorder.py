@@ -13,12 +13,16 @@ from cachesvc.fill.chunknumbers import ChunkNumbers
 
 _NEVER = (1 << 32) - 1
 _LEAST_PATIENCE = 16
-_PATIENCE_SHARE = 2
-"""With 4 a reader who is slower than the others was left behind, missed all of its files from then
-on, and was ever slower: in four of 16 rounds of epochs through a cache of half the dataset."""
+_PATIENCE_SHARE = 4
+_PATIENCE_SHARE_AT_FIRST = 2
+"""As long as reports may be late. With a quarter at once a reader who is slower than
+others was left behind, missed all of its files from then on, and was ever slower: in four of 16
+rounds of epochs through a cache of half the dataset."""
 _LEAST_STRAYING = 64
 _STRAYS = 64
 _STRAYS_RANGE = 4 * _STRAYS
+_LATE_SECONDS = 0.4
+"""After so long a read was reported, if it is: each worker tells of its reads every 0.2 s."""
 _RETOLD_SECONDS = 1.0
 """Each worker tells of a read within 0.2 s, and before them who asks for its bytes."""
 
@@ -31,8 +35,9 @@ class ReadOrder:
 
     Reports of reads come late, out of order, several times and not at all: the kernel answers some
     reads itself. A use that was not reported is over once half of what is counted has been read
-    after it. What is told again of a chunk within a second, or late of a use that was taken as
-    over, is no use further on, unless the reader is there.
+    after it, or a quarter so long ago that its report would be here. What is told again of a chunk
+    within a second, or late of a use that was taken as over, is no use further on, unless the
+    reader is there.
 
     Reads of what comes after the cursor, but for the next few, are somebody else's, who reads the
     same in another order, unless there are many close together and none where the reader should be:
@@ -50,6 +55,7 @@ class ReadOrder:
         self._counted_size = array("I")
         self._strays: deque[int] = deque(maxlen=_STRAYS)
         self._told: OrderedDict[int, float] = OrderedDict()
+        self._read_at: deque[float] = deque()
         self._now = 0.0
         self._read_ahead_count = 0
         self.position = 0
@@ -134,14 +140,17 @@ class ReadOrder:
         self._told.move_to_end(number)
 
     def _forget_told(self, now: float) -> None:
-        """Go on to *now*: what was told longer ago may be told of another read."""
+        """Go on to *now*: what was told long ago may be told of another read."""
         self._now = now
         while self._told and now - next(iter(self._told.values())) > _RETOLD_SECONDS:
             self._told.popitem(last=False)
+        while self._read_at and now - self._read_at[0] > _LATE_SECONDS:
+            self._read_at.popleft()
 
     def _read(self, use: int) -> None:
         """Take note that a use, the next one of its chunk, is over."""
         self._is_read[use] = True
+        self._read_at.append(self._now)
         self._read_ahead_count += 1
         self._end(use)
 
@@ -169,13 +178,17 @@ class ReadOrder:
         while self.position < self.cursor:
             if self._is_read[self.position]:
                 self._read_ahead_count -= 1
-            elif self._read_ahead_count > self._patience():
+            elif self._is_overdue():
                 self._note_told(self.position)  # its reader may only be late
                 self._end(self.position)
             else:
                 return
             self.position += 1
 
-    def _patience(self) -> int:
-        """Return how many later uses may be read before one that was not counts as over."""
-        return max(_LEAST_PATIENCE, (self.cursor - self.position) // _PATIENCE_SHARE)
+    def _is_overdue(self) -> bool:
+        """Say whether so much was read after the next use that it is over, though not reported."""
+        counted = self.cursor - self.position
+        long_ago = self._read_ahead_count - len(self._read_at)
+        return self._read_ahead_count > max(
+            _LEAST_PATIENCE, counted // _PATIENCE_SHARE_AT_FIRST
+        ) or long_ago > max(_LEAST_PATIENCE, counted // _PATIENCE_SHARE)

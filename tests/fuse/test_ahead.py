@@ -18,6 +18,7 @@ from tests.fakes.faultproxy import FaultProxy
 from tests.node import Node, wait_until
 from tests.seaweed import SeaweedServer
 from vfs.serving.awaited import AWAITED_FILE
+from vfs.serving.tracks import TRACKS_FILE
 
 COUNT = 300
 SIZE = 20_000
@@ -48,7 +49,7 @@ def far(
 def mounted(node: Node, proxy: FaultProxy, url: str, *words: str) -> Path:
     """Publish and mount, and begin to count."""
     node.snapshot(url, *words)
-    mount = node.mount(url, "--workers", "1")  # each worker has scans of its own
+    mount = node.mount(url, "--workers", "1")  # each worker has windows of its own
     os.listdir(mount / "small")
     proxy.requests.clear()
     return mount
@@ -125,19 +126,22 @@ def test_a_scan_that_several_workers_answer(far: Node, s3_proxy: FaultProxy, s3_
     mount = far.mount(s3_url, "--workers", "2")
     s3_proxy.requests.clear()
     read_small(mount, list(range(COUNT // 2)))
-    assert all(map(shares_what_is_awaited, far.processes()["worker"]))
+    assert all(map(shares_its_tables, far.processes()["worker"]))
     os.kill(far.processes()["worker"][0], signal.SIGKILL)
     read_small(mount, list(range(COUNT // 2, COUNT)))
     wait_until(lambda: len(far.processes()["worker"]) == 2)
-    assert all(map(shares_what_is_awaited, far.processes()["worker"]))
+    assert all(map(shares_its_tables, far.processes()["worker"]))
     found = gets(s3_proxy, "/small/")
     assert len(found) == found.total() == COUNT
 
 
-def shares_what_is_awaited(worker: int) -> bool:
-    """Say whether a worker maps the table that all workers of its mount do."""
+def shares_its_tables(worker: int) -> bool:
+    """Say whether a worker maps the tables that all workers of its mount do."""
     maps = Path(f"/proc/{worker}/maps").read_text().splitlines()
-    return any(line.endswith(f"/{AWAITED_FILE}") and " rw-s " in line for line in maps)
+    shared = [line for line in maps if " rw-s " in line]
+    return all(
+        any(line.endswith(f"/{name}") for line in shared) for name in (AWAITED_FILE, TRACKS_FILE)
+    )
 
 
 def test_shuffled_reads_of_small_files(far: Node, s3_proxy: FaultProxy, s3_url: str) -> None:

@@ -22,6 +22,7 @@ from vfs.serving.lookahead import Lookahead
 from vfs.serving.manifestsource import open_cached
 from vfs.serving.mounted import History, MountedSnapshots
 from vfs.serving.protocol import ReadRequest
+from vfs.serving.tracks import Tracks
 
 ALERT_READS = 1024
 """Reads after one that had to wait which are told too: a scan is never so far ahead."""
@@ -52,7 +53,7 @@ class LookingAhead:
         """
         opener = partial(open_cached, client, roots[SOURCE], roots[REPOSITORY])
         mounted = MountedSnapshots(history, opener)
-        self._lookahead = Lookahead(mounted, Layouts(mounted, roots), client, awaited)
+        self._lookahead = Lookahead(mounted, Layouts(mounted, roots), client, awaited, Tracks())
         self._epoch = history.current
         self._loop = loop
         self._untold: deque[Noted] = deque(maxlen=MOST_UNTOLD)

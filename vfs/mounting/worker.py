@@ -42,6 +42,7 @@ from vfs.serving.modes import Modes
 from vfs.serving.mounted import MountedSnapshots
 from vfs.serving.reader import FileReader
 from vfs.serving.tally import Tally
+from vfs.serving.tracks import shared_tracks
 from vfs.snapshots.repository import StoredSnapshot
 
 log = logging.getLogger(__name__)
@@ -95,8 +96,9 @@ class Worker:
     async def _serve(self, client: CacheClient, mounted: MountedSnapshots) -> None:
         spec = self._spec
         layouts = Layouts(mounted, {SOURCE: spec.source.root, REPOSITORY: spec.repository.root})
-        awaited = shared_awaited(mount_directory(spec.key))
-        lookahead = Lookahead(mounted, layouts, client, awaited)
+        directory = mount_directory(spec.key)
+        awaited, tracks = shared_awaited(directory), shared_tracks(directory)
+        lookahead = Lookahead(mounted, layouts, client, awaited, tracks)
         tally = Tally()
         reads = FileReader(layouts, client, lookahead, tally)
         modes = Modes(spec.mode, is_open=spec.allow_other and is_mounter())

@@ -24,9 +24,8 @@ LONE_READS_A_CHUNK = 0.6
 FETCHED_AT_A_TIME = 2
 """Chunks asked for at each lone read from then on: another one says that it was right."""
 PACKED_CHUNKS = 0.2
-"""Of a pack's region so much must be here. A twelfth would pay, but what is fetched in vain should
-be no more than four times what was read."""
-PACKED_AT_A_TIME = 8
+"""Of a pack's region so much must be here. A twelfth would pay, but where all is new, no more than
+four times what was read should come in vain."""
 
 
 def region_of(index: int, chunk_count: int) -> range:
@@ -48,7 +47,7 @@ def is_dense_pack(region: range, chunks_here: int) -> bool:
 class DenseRegions:
     """How far the dense regions of one file were asked for: each chunk once."""
 
-    def __init__(self, at_a_time: int = FETCHED_AT_A_TIME) -> None:
+    def __init__(self, at_a_time: int) -> None:
         """Have asked for nothing, and ask for so many chunks *at_a_time*."""
         self._at_a_time = at_a_time
         self._asked: dict[int, int] = {}

@@ -20,7 +20,8 @@ from cachesvc.units import MIB
 from vfs.manifest.inode import Inode, Kind
 from vfs.serving.awaited import Awaited, Claim
 from vfs.serving.density import (
-    PACKED_AT_A_TIME,
+    FETCHED_AT_A_TIME,
+    REGION_CHUNKS,
     DenseRegions,
     is_dense,
     is_dense_pack,
@@ -34,6 +35,7 @@ from vfs.serving.neighbours import WIDTH_LIMIT, Allowance, Place, Scan, Scans
 from vfs.serving.protocol import ReadRequest
 from vfs.serving.readahead import ReadaheadWindow
 from vfs.serving.recent import Recent
+from vfs.serving.tracks import Tracks
 
 FILES_WATCHED = 256
 """Files with windows; the one that was idle longest loses its own."""
@@ -91,7 +93,7 @@ class WatchedFile:
         """Watch the file of *extent*, of which nothing was read yet."""
         stop = -(-(extent.offset + extent.length) // extent.object.chunk_size)
         self.window = ReadaheadWindow(extent.object.chunk_size, stop)
-        self.dense = DenseRegions()
+        self.dense = DenseRegions(FETCHED_AT_A_TIME)
 
 
 class Lookahead:
@@ -101,16 +103,23 @@ class Lookahead:
     """
 
     def __init__(
-        self, mounted: MountedSnapshots, layouts: Layouts, chunks: Chunks, awaited: Awaited
+        self,
+        mounted: MountedSnapshots,
+        layouts: Layouts,
+        chunks: Chunks,
+        awaited: Awaited,
+        tracks: Tracks,
     ) -> None:
         """Have *chunks* fetch what the windows ask for, from the task that runs `run`.
 
-        Of what others have a part in *awaited* each file is asked for by one of them.
+        Of what others have a part in *awaited* each file is asked for by one of them; *tracks* are
+        those of all whose reads together make an order.
         """
         self._mounted = mounted
         self._layouts = layouts
         self._chunks = chunks
         self._awaited = awaited
+        self._tracks = tracks
         self._files: OrderedDict[Place, WatchedFile] = OrderedDict()
         self._packs: Recent[str, DenseRegions] = Recent(PACKS_WATCHED)
         self._scans = Scans()
@@ -171,14 +180,16 @@ class Lookahead:
 
     def _note_file(self, place: Place, size: int, *, missed: bool) -> bool:
         """Have what follows a file fetched if it is read in order; return whether it may be."""
-        self._allowance.note(size, was_awaited=self._awaited.read(place))
-        scan = self._scans.find(place) or self._scans.begin(place, size)
+        was_awaited = self._awaited.release(place)
+        self._allowance.note(size, was_awaited=was_awaited)
+        self._tracks.add(place, waited=missed or was_awaited)
+        scan = self._scans.find(place, missed=missed) or self._scans.begin(place, size)
         scan.note(place[1], size)
         if missed:
             scan.missed()
         if not scan.is_due:
             return True
-        is_in_order = self._awaited.is_in_order(place) or self._leads(place)
+        is_in_order = self._tracks.leads_to(place) or (missed and self._leads(place))
         if is_in_order:
             self._queue(FilePlan(scan, place[0], scan.extend()))
         return is_in_order
@@ -189,7 +200,7 @@ class Lookahead:
         region = region_of(extent.offset // pack.chunk_size, pack.chunk_count)
         if not is_dense_pack(region, self._chunks.readable_count(pack, region)):
             return
-        dense = self._packs.get(pack.key) or DenseRegions(PACKED_AT_A_TIME)
+        dense = self._packs.get(pack.key) or DenseRegions(REGION_CHUNKS)
         self._packs.put(pack.key, dense)
         ahead = dense.advance(region)
         if ahead:
@@ -253,7 +264,8 @@ class Lookahead:
         for position in range(plan.positions.start, stop):
             place = plan.epoch, position
             # First of all: what another worker plans need not be looked at, half of the planning.
-            claim = self._awaited.claim(place, now)
+            is_read = self._tracks.has(place)
+            claim = Claim.REFUSED if is_read else self._awaited.claim(place, now)
             if claim is Claim.REFUSED:
                 warm = False
                 continue

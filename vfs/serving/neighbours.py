@@ -1,8 +1,7 @@
 """Reading that goes on from file to file: files of a directory have positions in order. Pure.
 
-A scan is one reader or several that go through the same files in order, as all see together who
-answer them (`awaited`). Shuffled reading is in order by chance only, and what chance may cost is
-bounded by the `Allowance`.
+A scan is one reader or several that go through the same files in order, which their `tracks` tell.
+Shuffled reading is in order by chance only, and what chance may cost is bounded by the `Allowance`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ SCANS_WATCHED = 16
 REACH = 16
 """Positions that readers of one scan may be ahead of each other: as many read side by side."""
 LATE = 64
-"""Positions that the last of them may be behind the first."""
+"""Positions that the last of them may be behind the first, if what it reads is here."""
 FIRST_WIDTH = 4
 WIDTH_LIMIT = 512
 """Files that a scan is ahead of its readers, at most."""
@@ -34,7 +33,7 @@ Place = tuple[int, int]
 
 @dataclass(eq=False, slots=True)
 class Scan:
-    """A run of reads in order: the last position, and how far ahead of it files were asked for.
+    """Reads near each other: the last position, and how far ahead of it files were asked for.
 
     `warm` means that all that was asked for lately was here: then it asks for nothing more until
     something is missing.
@@ -46,11 +45,16 @@ class Scan:
     mean_size: float
     width: int = FIRST_WIDTH
     warm: bool = False
+    extended_at: int = -1
 
-    def distance(self, place: Place) -> int | None:
-        """Return how far a read is from the next one in order; None when it is none of this."""
+    def distance(self, place: Place, *, missed: bool) -> int | None:
+        """Return how far a read is from the next one in order; None when it is none of this.
+
+        Who *missed* far behind the others is no straggler of theirs.
+        """
         epoch, position = place
-        if epoch != self.epoch or not self.end - LATE <= position <= self.end + REACH:
+        late = REACH if missed else LATE
+        if epoch != self.epoch or not self.end - late <= position <= self.end + REACH:
             return None
         return abs(position - self.end - 1)
 
@@ -64,13 +68,16 @@ class Scan:
     def is_due(self) -> bool:
         """Whether the next batch of files should be asked for, if they are read in order.
 
-        It comes when half of the window is left, so that adjacent bytes are one request.
+        It comes when half of the window is left, so that adjacent bytes are one request, and when
+        there is progress: who reads one file again and again wants no more.
         """
-        return not self.warm and 2 * (self.planned - self.end - 1) <= self.width
+        is_low = 2 * (self.planned - self.end - 1) <= self.width
+        return is_low and not self.warm and self.end > self.extended_at
 
     def extend(self) -> range:
         """Return the positions to fetch ahead now; the next time there will be more."""
         start, self.planned = self.planned, self.end + 1 + self.width
+        self.extended_at = self.end
         self.width = min(2 * self.width, self._widest)
         return range(start, self.planned)
 
@@ -78,6 +85,7 @@ class Scan:
         """Learn that a file was not here: what follows may not be either."""
         if self.warm:
             self.warm, self.planned, self.width = False, self.end + 1, FIRST_WIDTH
+            self.extended_at = self.end - 1
 
     @property
     def _widest(self) -> int:
@@ -91,12 +99,12 @@ class Scans:
         """Watch none yet."""
         self._scans: list[Scan] = []
 
-    def find(self, place: Place) -> Scan | None:
+    def find(self, place: Place, *, missed: bool) -> Scan | None:
         """Return the scan that a read at *place* is nearest to, if it is part of one."""
         found = None
         nearest = LATE + REACH
         for scan in self._scans:
-            distance = scan.distance(place)
+            distance = scan.distance(place, missed=missed)
             if distance is not None and distance < nearest:
                 found, nearest = scan, distance
         if found is not None and found is not self._scans[0]:

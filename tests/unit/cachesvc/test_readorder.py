@@ -62,6 +62,27 @@ def test_a_reader_who_is_slower_than_the_others_is_waited_for() -> None:
     assert [order.next_use(chunk(number)) for number in range(0, 66, 4)] == [*range(0, 66, 4)]
 
 
+def test_whose_report_would_be_here_is_waited_for_no_longer() -> None:
+    """A quarter of all was read after it; or else what the kernel answers would hold all up."""
+    order = order_of(*range(100), counted=100)
+    for number in range(1, 30):
+        order.read(chunk(number), NOW)
+    assert order.position == 0
+    order.read(chunk(30), NOW + 0.5)
+    assert order.position == 31
+
+
+def test_half_of_the_reads_need_not_be_reported() -> None:
+    """The kernel's pages may hold half of the dataset; the window goes on with the reader."""
+    order, now = order_of(*range(4000), counted=400), NOW
+    for number in range(0, 4000, 2):
+        order.read(chunk(number), now)
+        now += 0.01
+        while order.cursor < len(order) and order.ahead_size < 400 * SIZE:
+            order.count_next(SIZE)
+        assert order.cursor > min(number + 100, 3999)
+
+
 def test_a_chunk_of_many_uses_is_counted_and_fetched_once() -> None:
     order = order_of(1, 2, 1, 1, 2)
     assert [order.count_next(SIZE) for _ in range(5)] == [True, True, False, False, False]

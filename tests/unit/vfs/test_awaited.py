@@ -8,7 +8,6 @@ from pathlib import Path
 from vfs.serving.awaited import (
     CLAIM_SECONDS,
     FILES_AWAITED,
-    LATELY,
     TABLE_SIZE,
     Awaited,
     Claim,
@@ -60,42 +59,6 @@ def test_a_file_that_was_read_late_was_awaited_all_the_same() -> None:
     assert awaited.claim(FILE, NOW)
     assert not awaited.release((1, 7))
     assert awaited.release(FILE)
-
-
-def test_a_file_is_in_order_once_the_two_before_it_were_read_by_anybody() -> None:
-    one, other = two_workers()
-    assert not one.read((0, 10))
-    assert not other.read((0, 12))
-    assert not one.is_in_order((0, 12))
-    assert not other.read((0, 11))
-    assert one.is_in_order((0, 12))
-    assert not one.is_in_order((1, 12))
-
-
-def test_a_file_is_in_order_when_half_of_those_shortly_before_it_were_read() -> None:
-    awaited = Awaited()
-    for number in (1, 3, 5):
-        awaited.read((0, number))
-    assert not awaited.is_in_order((0, 8))
-    awaited.read((0, 7))
-    assert awaited.is_in_order((0, 8))
-    assert not awaited.is_in_order((0, 12))
-
-
-def test_what_was_read_long_ago_makes_no_order() -> None:
-    awaited = Awaited()
-    for number in (10, 11):
-        awaited.read((0, number))
-    for number in range(LATELY - 1):
-        awaited.read((0, 1000 + 20 * number))
-    assert not awaited.is_in_order((0, 12))
-
-
-def test_who_reads_an_awaited_file_learns_that_it_was() -> None:
-    one, other = two_workers()
-    assert one.claim(FILE, NOW)
-    assert other.read(FILE)
-    assert not one.read(FILE)
 
 
 def test_a_file_of_another_snapshot_is_another() -> None:

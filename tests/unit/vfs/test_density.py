@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from vfs.serving.density import (
     FETCHED_AT_A_TIME,
     LONE_READS_A_CHUNK,
-    PACKED_AT_A_TIME,
     PACKED_CHUNKS,
     REGION_CHUNKS,
     DenseRegions,
@@ -46,12 +45,11 @@ def test_a_region_of_a_pack_is_dense_when_a_part_of_it_is_here() -> None:
     assert is_dense_pack(region, enough)
 
 
-def test_of_a_pack_more_of_the_small_chunks_are_asked_for_at_a_time() -> None:
-    assert len(DenseRegions(PACKED_AT_A_TIME).advance(region_of(0, 64))) == PACKED_AT_A_TIME
-
-
 def test_a_dense_region_is_asked_for_step_by_step_and_each_chunk_once() -> None:
-    regions, region = DenseRegions(), region_of(REGION_CHUNKS, 2 * REGION_CHUNKS - 3)
+    regions, region = (
+        DenseRegions(FETCHED_AT_A_TIME),
+        region_of(REGION_CHUNKS, 2 * REGION_CHUNKS - 3),
+    )
     asked: list[int] = []
     while step := regions.advance(region):
         assert len(step) <= FETCHED_AT_A_TIME
@@ -60,7 +58,7 @@ def test_a_dense_region_is_asked_for_step_by_step_and_each_chunk_once() -> None:
 
 
 def test_each_region_of_a_file_is_asked_for_by_itself() -> None:
-    regions, chunk_count = DenseRegions(), 2 * REGION_CHUNKS
+    regions, chunk_count = DenseRegions(FETCHED_AT_A_TIME), 2 * REGION_CHUNKS
     first = regions.advance(region_of(0, chunk_count))
     second = regions.advance(region_of(REGION_CHUNKS, chunk_count))
     assert (first.start, second.start) == (0, REGION_CHUNKS)

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfs.serving.awaited import Awaited
 from vfs.serving.neighbours import (
     ALLOWANCE,
     ALLOWANCE_SHARE,
@@ -19,19 +18,20 @@ from vfs.serving.neighbours import (
     Allowance,
     Scans,
 )
+from vfs.serving.tracks import Tracks
 
 SIZE = 110_000
 
 
 def read_all(scans: Scans, positions: Iterable[int], size: int = SIZE) -> list[range]:
-    """Read files at *positions*; return what was asked for after each."""
-    awaited, asked = Awaited(), []
+    """Read files at *positions*, none of which is here; return what was asked for after each."""
+    tracks, asked = Tracks(), []
     for position in positions:
         place = 0, position
-        awaited.read(place)
-        scan = scans.find(place) or scans.begin(place, size)
+        tracks.add(place, waited=True)
+        scan = scans.find(place, missed=True) or scans.begin(place, size)
         scan.note(position, size)
-        is_due = scan.is_due and awaited.is_in_order(place)
+        is_due = scan.is_due and tracks.leads_to(place)
         asked.append(scan.extend() if is_due else range(0))
     return asked
 
@@ -114,8 +114,8 @@ def test_a_scan_to_which_nothing_is_missing_rests_until_something_is() -> None:
 def test_scans_of_another_epoch_are_others() -> None:
     scans = Scans()
     scans.begin((0, 5), SIZE)
-    assert scans.find((0, 6)) is not None
-    assert scans.find((1, 6)) is None
+    assert scans.find((0, 6), missed=True) is not None
+    assert scans.find((1, 6), missed=True) is None
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.booleans()), max_size=300))
