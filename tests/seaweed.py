@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,7 +128,7 @@ def _started(
         yield process, ports
     finally:
         _stop_group(process)
-        _remove_sockets(ports)
+        remove_sockets(ports.values())
 
 
 def _users_file(directory: Path, tenants: Sequence[Tenant]) -> Path:
@@ -221,8 +221,8 @@ def _signal_group(pid: int, signum: signal.Signals) -> None:
         os.killpg(pid, signum)
 
 
-def _remove_sockets(ports: Mapping[str, int]) -> None:
+def remove_sockets(ports: Iterable[int]) -> None:
     """Remove the unix sockets that weed makes in /tmp, whatever it is told, and leaves there."""
-    for port in ports.values():
+    for port in ports:
         for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
             left.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.seaweed import seaweed
+from tests.seaweed import remove_sockets, seaweed
 
 SERVE_FOR_EVER = """
 import time
@@ -53,10 +54,20 @@ def test_a_killed_test_run_takes_its_server_along(tmp_path: Path) -> None:
     )
     assert owner.stdout is not None
     with owner.stdout as output:
-        descriptor = os.pidfd_open(int(output.readline()))
+        server = int(output.readline())
+    descriptor, ports = os.pidfd_open(server), ports_of(server)
     try:
         owner.send_signal(signal.SIGKILL)
         owner.wait()
         assert is_gone(descriptor)
     finally:
         os.close(descriptor)
+        remove_sockets(ports)
+    assert len(ports) > 1
+    assert not [left for port in ports for left in Path("/tmp").glob(f"*-{port}.sock")]
+
+
+def ports_of(server: int) -> list[int]:
+    """Return the ports that a server was told to listen on."""
+    words = Path(f"/proc/{server}/cmdline").read_text()
+    return [int(port) for port in re.findall(r"port(?:\.grpc)?=(\d+)", words)]
