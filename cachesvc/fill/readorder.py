@@ -15,9 +15,9 @@ _NEVER = (1 << 32) - 1
 _LEAST_PATIENCE = 16
 _PATIENCE_SHARE = 4
 _PATIENCE_SHARE_AT_FIRST = 2
-"""As long as reports may be late. With a quarter at once a reader who is slower than
-others was left behind, missed all of its files from then on, and was ever slower: in four of 16
-rounds of epochs through a cache of half the dataset."""
+"""As long as reports may be late. With a quarter at once a reader who is slower than others was
+left behind, missed all of its files from then on, and was ever slower: in five of 16 rounds of
+epochs through a cache of half the dataset, with a half in one of 16."""
 _LEAST_STRAYING = 64
 _STRAYS = 64
 _STRAYS_RANGE = 4 * _STRAYS

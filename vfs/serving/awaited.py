@@ -54,7 +54,7 @@ class Awaited:
         # Below 0: a claim from before the machine was started anew.
         if known == number and 0 <= now - since < CLAIM_SECONDS:
             return Claim.REFUSED
-        SLOT.pack_into(self._table, offset, number, now)
+        self._write(offset, number, now)
         return Claim.RENEWED if known == number else Claim.GRANTED
 
     def release(self, place: Place) -> bool:
@@ -62,8 +62,11 @@ class Awaited:
         offset = self._offset(place)
         if SLOT.unpack_from(self._table, offset)[0] != self._number(place):
             return False
-        SLOT.pack_into(self._table, offset, NOBODY, 0.0)
+        self._write(offset, NOBODY, 0.0)
         return True
+
+    def _write(self, offset: int, number: int, since: float) -> None:
+        self._table[offset : offset + SLOT.size] = SLOT.pack(number, since)  # see `sharedtable`
 
     def _number(self, place: Place) -> int:
         return ino_of(*place) ^ self._salt

@@ -13,7 +13,7 @@ four readers, 150 reads: 0.66 s and 161 MB, without this 0.76 s and 155 MB;
 20 reads: the same.
 
 Small files that are read at random out of a pack are random reads of the pack. Its chunks are of 1
-MiB: who waits for one waits 43 ms, and it takes 3 ms of the network.
+MiB: by the same model who waits for one waits 43 ms, and it takes 3 ms of the network.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ LONE_READS_A_CHUNK = 0.6
 FETCHED_AT_A_TIME = 2
 """Chunks asked for at each lone read from then on: another one says that it was right."""
 PACKED_CHUNKS = 0.2
-"""Of a pack's region so much must be here. A twelfth would pay, but where all is new, no more than
-four times what was read should come in vain."""
+"""Of a pack's region so much must be here. By the model a twelfth would pay, but where all is new,
+no more than four times what was read should come in vain."""
 
 
 def region_of(index: int, chunk_count: int) -> range:
@@ -47,14 +47,13 @@ def is_dense_pack(region: range, chunks_here: int) -> bool:
 class DenseRegions:
     """How far the dense regions of one file were asked for: each chunk once."""
 
-    def __init__(self, at_a_time: int) -> None:
-        """Have asked for nothing, and ask for so many chunks *at_a_time*."""
-        self._at_a_time = at_a_time
+    def __init__(self) -> None:
+        """Have asked for nothing."""
         self._asked: dict[int, int] = {}
 
     def advance(self, region: range) -> range:
         """Return the chunks of a dense region to ask for now."""
         start = self._asked.get(region.start, region.start)
-        stop = min(start + self._at_a_time, region.stop)
+        stop = min(start + FETCHED_AT_A_TIME, region.stop)
         self._asked[region.start] = stop
         return range(start, stop)

@@ -25,6 +25,11 @@ class PlacedExtent:
     length: int
     fine: PlacedExtent | None = None
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether its object holds other bytes too."""
+        return self.length < self.object.size
+
 
 @dataclass(frozen=True, slots=True)
 class ExtentSpan:

@@ -19,14 +19,7 @@ from cachesvc.errors import HeadraceError
 from cachesvc.units import MIB
 from vfs.manifest.inode import Inode, Kind
 from vfs.serving.awaited import Awaited, Claim
-from vfs.serving.density import (
-    FETCHED_AT_A_TIME,
-    REGION_CHUNKS,
-    DenseRegions,
-    is_dense,
-    is_dense_pack,
-    region_of,
-)
+from vfs.serving.density import DenseRegions, is_dense, is_dense_pack, region_of
 from vfs.serving.extent import ExtentSpan, PlacedExtent, file_spans
 from vfs.serving.grain import LONE_READ_LIMIT, fine_chunks, is_known, mixed
 from vfs.serving.layout import Layouts
@@ -39,7 +32,8 @@ from vfs.serving.tracks import Tracks
 
 FILES_WATCHED = 256
 """Files with windows; the one that was idle longest loses its own."""
-PACKS_WATCHED = 64
+REGIONS_REMEMBERED = 256
+"""Parts of packs that were fetched whole, 64 MiB each: once is enough, whatever was evicted."""
 PLANS_QUEUED = 64
 """Plans that wait for their chunks' hashes; past it plans are dropped: they are only hints."""
 LARGEST_NEIGHBOUR = 16 * MIB
@@ -93,7 +87,7 @@ class WatchedFile:
         """Watch the file of *extent*, of which nothing was read yet."""
         stop = -(-(extent.offset + extent.length) // extent.object.chunk_size)
         self.window = ReadaheadWindow(extent.object.chunk_size, stop)
-        self.dense = DenseRegions(FETCHED_AT_A_TIME)
+        self.dense = DenseRegions()
 
 
 class Lookahead:
@@ -121,7 +115,7 @@ class Lookahead:
         self._awaited = awaited
         self._tracks = tracks
         self._files: OrderedDict[Place, WatchedFile] = OrderedDict()
-        self._packs: Recent[str, DenseRegions] = Recent(PACKS_WATCHED)
+        self._fetched: Recent[tuple[str, int], bool] = Recent(REGIONS_REMEMBERED)
         self._scans = Scans()
         self._allowance = Allowance()
         self._plans, self._incoming = trio.open_memory_channel[ChunkPlan | FilePlan](PLANS_QUEUED)
@@ -136,9 +130,7 @@ class Lookahead:
         if extent.length > extent.object.chunk_size:
             self._note_range(place, extent, request)
         if request.offset == 0 and extent.length <= LARGEST_NEIGHBOUR:
-            is_in_order = self._note_file(place, extent.length, missed=missed)
-            if missed and not is_in_order and is_packed(extent):
-                self._note_packed(place, extent)
+            self._note_file(place, extent, missed=missed)
 
     def grained(
         self, place: Place, request: ReadRequest, pieces: Sequence[ExtentSpan]
@@ -178,9 +170,8 @@ class Lookahead:
         if ahead:
             self._queue(ChunkPlan(place, extent, ahead))
 
-    def _note_file(self, place: Place, size: int, *, missed: bool) -> bool:
-        """Have what follows a file fetched if it is read in order; return whether it may be."""
-        was_awaited = self._awaited.release(place)
+    def _note_file(self, place: Place, extent: PlacedExtent, *, missed: bool) -> None:
+        size, was_awaited = extent.length, self._awaited.release(place)
         self._allowance.note(size, was_awaited=was_awaited)
         self._tracks.add(place, waited=missed or was_awaited)
         scan = self._scans.find(place, missed=missed) or self._scans.begin(place, size)
@@ -188,23 +179,22 @@ class Lookahead:
         if missed:
             scan.missed()
         if not scan.is_due:
-            return True
-        is_in_order = self._tracks.leads_to(place) or (missed and self._leads(place))
-        if is_in_order:
+            return
+        if self._tracks.leads_to(place) or (missed and self._leads(place)):
             self._queue(FilePlan(scan, place[0], scan.extend()))
-        return is_in_order
+        elif missed and extent.is_packed:
+            self._note_packed(place, extent)
 
     def _note_packed(self, place: Place, extent: PlacedExtent) -> None:
         """Have a region of a pack fetched of which much is here, though it is read in no order."""
         pack = extent.object
         region = region_of(extent.offset // pack.chunk_size, pack.chunk_count)
-        if not is_dense_pack(region, self._chunks.readable_count(pack, region)):
-            return
-        dense = self._packs.get(pack.key) or DenseRegions(REGION_CHUNKS)
-        self._packs.put(pack.key, dense)
-        ahead = dense.advance(region)
-        if ahead:
-            self._queue(ChunkPlan(place, extent, ahead))
+        asked = pack.key, region.start
+        if self._fetched.get(asked) is None and is_dense_pack(
+            region, self._chunks.readable_count(pack, region)
+        ):
+            self._fetched.put(asked, True)
+            self._queue(ChunkPlan(place, extent, region))
 
     def _leads(self, place: Place) -> bool:
         """Say whether a file is the first of its directory, where whoever listed it begins."""
@@ -314,11 +304,6 @@ class Lookahead:
                 self._files.popitem(last=False)
         self._files[place] = file
         return file
-
-
-def is_packed(extent: PlacedExtent) -> bool:
-    """Say whether an extent is one of many in its object."""
-    return extent.length < extent.object.size
 
 
 def is_neighbour(inode: Inode) -> bool:

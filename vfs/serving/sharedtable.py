@@ -1,4 +1,8 @@
-"""A table in a file that several processes map, each its own where that cannot be."""
+"""A table in a file that several processes map, each its own where that cannot be.
+
+To be written by slices: `Struct.pack_into` fills its place with zeros first, and of 5 million reads
+beside one that wrote all the time 190,000 saw them; of slices none.
+"""
 
 from __future__ import annotations
 

@@ -43,8 +43,7 @@ class Tracks:
     def add(self, place: Place, *, waited: bool) -> None:
         """Take note of a read, and whether it *waited* for what was not here or was on its way."""
         turn = self._turn + (1.0 if waited else TURN_OF_A_HIT)
-        # By slices: what `pack_into` writes is zero for a moment, which others would see.
-        self._table[-TURN.size :] = TURN.pack(turn)
+        self._table[-TURN.size :] = TURN.pack(turn)  # see `sharedtable`
         offset = _offset(place)
         self._table[offset : offset + SLOT.size] = SLOT.pack(ino_of(*place), turn)
 

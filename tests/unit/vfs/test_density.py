@@ -47,7 +47,7 @@ def test_a_region_of_a_pack_is_dense_when_a_part_of_it_is_here() -> None:
 
 def test_a_dense_region_is_asked_for_step_by_step_and_each_chunk_once() -> None:
     regions, region = (
-        DenseRegions(FETCHED_AT_A_TIME),
+        DenseRegions(),
         region_of(REGION_CHUNKS, 2 * REGION_CHUNKS - 3),
     )
     asked: list[int] = []
@@ -58,7 +58,7 @@ def test_a_dense_region_is_asked_for_step_by_step_and_each_chunk_once() -> None:
 
 
 def test_each_region_of_a_file_is_asked_for_by_itself() -> None:
-    regions, chunk_count = DenseRegions(FETCHED_AT_A_TIME), 2 * REGION_CHUNKS
+    regions, chunk_count = DenseRegions(), 2 * REGION_CHUNKS
     first = regions.advance(region_of(0, chunk_count))
     second = regions.advance(region_of(REGION_CHUNKS, chunk_count))
     assert (first.start, second.start) == (0, REGION_CHUNKS)

@@ -243,6 +243,13 @@ def test_many_workers_see_together_that_files_are_read_in_order() -> None:
     assert asked == [f"d/{number:04}" for number in range(103, 103 + FIRST_WIDTH)]
 
 
+def test_what_another_worker_is_reading_is_not_asked_for() -> None:
+    """One of two sees 100, 101 and 102, the other one 103 and 104."""
+    workers = [Far(), Far()]
+    asked = trio.run(play_by_turns, 110_000, workers, [100, 103, 101, 104, 102])
+    assert asked == [f"d/{number:04}" for number in range(105, 109)]
+
+
 def test_what_one_worker_had_fetched_and_another_reads_is_paid_back() -> None:
     size = 2 * MIB
     assert COUNT * size > 10 * ALLOWANCE
