@@ -21,8 +21,9 @@ from cachesvc.errors import ChunkCorruptError, CredentialsExpiredError, Deadline
 from cachesvc.followedmap import FollowedMap
 from cachesvc.link import ServiceLink
 from cachesvc.objectstore.origin import Origin
+from cachesvc.touches import Touches
 from cachesvc.want import Want, by_object, chunks_in, spans_of, wants_of
-from cachesvc.wire import MAX_TOUCHES, Attach, Fill, PlanState, Prefetch, Progress, Reject, Touch
+from cachesvc.wire import Attach, Fill, PlanState, Prefetch, Progress, Reject
 
 __all__ = ["CacheClient", "PlanState", "Progress", "Renew", "Want", "spans_of"]
 
@@ -30,9 +31,7 @@ _GRACE_SECONDS = 2.0
 """What a request may take beyond the service's own deadline, whose error says more."""
 
 _CHECK_SECONDS = 1.0
-_REPORT_SECONDS = 0.2
 _RENEWAL_ATTEMPTS = 3
-_MAX_TOUCHED = 64 * 1024
 _MAX_INDICES = 1024
 _MAX_CARRIED = 4
 _READ_ATTEMPTS = 4
@@ -81,7 +80,7 @@ class CacheClient:
         self._origins = tuple(origins)
         self._renew = renew
         self._renewing = anyio.Lock()
-        self._touched: set[ChunkId] = set()
+        self._touches = Touches(self._link.tell_nowait)
         self._filled: OrderedDict[ChunkId, float] = OrderedDict()
         self._expired = anyio.Event()
 
@@ -98,7 +97,7 @@ class CacheClient:
                 tasks.start_soon(self._link.run, frames)
                 tasks.start_soon(self._announcer.run, self._link)
                 tasks.start_soon(self._renew_for_plan)
-                tasks.start_soon(self._report)
+                tasks.start_soon(self._touches.run)
                 tasks.start_soon(self._check)
                 task_status.started()
         finally:
@@ -123,9 +122,8 @@ class CacheClient:
         The views are valid only inside the block. Unless it *waits*, None also where the node's
         disk has to bring them, which it begins to.
         """
-        if self._map.is_open and len(self._touched) < _MAX_TOUCHED:
-            for span in spans:
-                self._touched.add(span.chunk)
+        if self._map.is_open:
+            self._touches.add(spans)
         return self._map.hits(spans, waits=waits)
 
     def readable(self, chunk: ChunkId) -> bool:
@@ -367,18 +365,6 @@ class CacheClient:
         while True:
             await anyio.sleep(_CHECK_SECONDS)
             self._map.check()
-
-    async def _report(self) -> None:
-        """Report what was read, soon: what is fetched ahead follows the reader."""
-        while True:
-            await anyio.sleep(_REPORT_SECONDS)
-            self._report_touched()
-
-    def _report_touched(self) -> None:
-        """Tell the service which chunks were read, so that it keeps what is used."""
-        touched, self._touched = list(self._touched), set()
-        for start in range(0, len(touched), MAX_TOUCHES):
-            self._link.tell_nowait(Touch(list(touched[start : start + MAX_TOUCHES])))
 
 
 def _root(origin: Origin) -> str:

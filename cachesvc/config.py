@@ -19,8 +19,12 @@ class CacheConfig:
     """Free bytes that the cache always leaves on its file system."""
     max_chunks: int = 1_000_000
     """Bounds the memory of the eviction policy."""
-    fetches: int = 32
-    """Ranges in flight to object storage."""
+    fetches: int = 128
+    """Ranges in flight to object storage, at most. Small ones behind 30 ms keep one thread busy
+    only if they are many, and cost it less the more of them it finds each time it looks: 1,500
+    files of 110 KB in order come at 635, 942, 1,125 a second with 32, 64, 128 from the beginning,
+    and at no more with 256, for 1,489, 973, 783 us of all servers' CPU each (medians of 6 by
+    turns)."""
     fetch_bytes: int = 128 * MIB
     """Bytes of ranges in flight, the ones not yet stored included."""
     queued_fills: int = 4096

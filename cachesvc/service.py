@@ -83,7 +83,7 @@ class CacheService:
             cache = ChunkCache(self._committer, self._gate, tasks, self._metrics)
             filler = self._plan_filler(cache)
             tasks.start_soon(filler.run)
-            prefetch = PrefetchQueue(cache, filler.is_announced, self._metrics)
+            prefetch = self._prefetch_queue(cache, filler)
             tasks.start_soon(prefetch.run)
             server = self._server(cache, prefetch, filler, tasks)
             self._listener = listen(self._config)
@@ -100,6 +100,11 @@ class CacheService:
         if self._lock.is_in_place():  # else the socket is that of the service that took over
             self._config.socket.unlink(missing_ok=True)
         self._lock.close()
+
+    def _prefetch_queue(self, cache: ChunkCache, filler: PlanFiller) -> PrefetchQueue:
+        """Return what works off guesses, which leave some ranges to what was announced."""
+        max_count = self._config.fetches * 3 // 4
+        return PrefetchQueue(cache, filler.is_announced, self._metrics, max_count)
 
     def _plan_filler(self, cache: ChunkCache) -> PlanFiller:
         """Return what works off the plans, so many steps at a time that some wait at the gate.

@@ -13,6 +13,13 @@ import anyio
 PART_SIZE = 1 << 20
 """Bytes that are worth a request of their own: with less of them latency is all that counts."""
 MOST_PARTS = 4
+FIRST_COUNT = 32
+"""Ranges at once after a rest."""
+RANGES_A_CONNECTION = 4
+"""While some wait there is one more at once after each so many: a connection has to pay for itself.
+1,500 files of 110 KB in order come at 597 a second with 32 at once, at 998 with up to 128 in this
+way, and at 1,125 with 128 from the beginning; but an announced epoch of 480 files of 323 KB, with
+its mount, takes 1.45 s, 1.56 and 1.7 then (medians of 5 by turns; two each)."""
 
 
 class Urgency(Enum):
@@ -37,14 +44,17 @@ class Pass:
 class FetchGate:
     """Grants passes in order of arrival, those for demand first.
 
-    Prefetch leaves one range in 32, and half of the bytes, so that a reader finds room soon: of 32
-    small ranges that take 30 ms each, one ends every millisecond. A range larger than the bound
+    How many ranges may be on their way grows while some wait, and falls back when there are none.
+    Prefetch leaves one range in 32, and half of the bytes, so that a reader finds room soon: of 128
+    small ranges that take 100 ms each, one ends every millisecond. A range larger than the bound
     passes alone. A range that a reader waits for counts as up to four while little else is fetched.
     """
 
     def __init__(self, max_count: int, max_size: int) -> None:
         """Allow *max_count* ranges on their way, and *max_size* bytes that are not stored yet."""
         self._max_count = max_count
+        self._first_count = min(max_count, FIRST_COUNT)
+        self._count_now: float = self._first_count
         self._max_size = max_size
         self._count = 0
         self._size = 0
@@ -79,7 +89,9 @@ class FetchGate:
         """Let the next range start: this one has arrived, though its bytes are still here."""
         if held.fetching:
             held.fetching = False
-            self._count -= held.part_count
+            if any(self._waiting.values()):
+                self._count_now = min(self._max_count, self._count_now + 1 / RANGES_A_CONNECTION)
+            self._leave(held)
             self._grant()
 
     async def _enter(self, held: Pass) -> None:
@@ -100,7 +112,7 @@ class FetchGate:
     def _withdraw(self, held: Pass) -> None:
         """Undo a wait that was cancelled, whether or not the pass had been granted by then."""
         if held.granted.is_set():
-            self._count -= held.part_count
+            self._leave(held)
             self._size -= held.size
             self._grant()
         else:
@@ -109,7 +121,9 @@ class FetchGate:
     def _fits(self, held: Pass) -> bool:
         """Say whether there is room for this pass now."""
         behind = held.urgency is Urgency.PREFETCH
-        max_count = max(1, self._max_count * 31 // 32) if behind else self._max_count
+        max_count = int(self._count_now)
+        if behind:
+            max_count = max(1, max_count * 31 // 32)
         max_size = self._max_size // 2 if behind else self._max_size
         alone = self._size == 0
         return self._count < max_count and (alone or self._size + held.size <= max_size)
@@ -124,9 +138,15 @@ class FetchGate:
         """Return by how many requests a range goes: the more the more room there is, if it pays."""
         if held.urgency is Urgency.PREFETCH:
             return 1
-        room = self._max_count - self._count
-        share = MOST_PARTS * room // self._max_count
+        room = self._first_count - self._count
+        share = MOST_PARTS * room // self._first_count
         return max(1, min(share, room, held.size // PART_SIZE))
+
+    def _leave(self, held: Pass) -> None:
+        """Count a pass as given back; where none is left there are fewer at once again."""
+        self._count -= held.part_count
+        if self._count == 0:
+            self._count_now = self._first_count
 
     def _grant(self) -> None:
         """Give passes to those who wait, as far as there is room."""

@@ -23,8 +23,11 @@ _STRAYS = 64
 _STRAYS_RANGE = 4 * _STRAYS
 _LATE_SECONDS = 0.4
 """After so long a read was reported, if it is: each worker tells of its reads every 0.2 s."""
-_RETOLD_SECONDS = 1.0
-"""Each worker tells of a read within 0.2 s, and before them who asks for its bytes."""
+_RETOLD_SECONDS = 0.3
+"""Who asks for the bytes of a read tells of it at once, and each worker that answered a part of it
+within 0.2 s. An epoch of a small dataset takes little longer."""
+_AT_ONCE = 64
+"""Uses of a chunk that are so close together may be several though they are told at one time."""
 
 
 class ReadOrder:
@@ -36,8 +39,8 @@ class ReadOrder:
     Reports of reads come late, out of order, several times and not at all: the kernel answers some
     reads itself. A use that was not reported is over once half of what is counted has been read
     after it, or a quarter so long ago that its report would be here. What is told again of a chunk
-    within a second, or late of a use that was taken as over, is no use further on, unless the
-    reader is there.
+    within 0.3 s, or late of a use that was taken as over, is no use further on, but for those that
+    follow at once.
 
     Reads of what comes after the cursor, but for the next few, are somebody else's, who reads the
     same in another order, unless there are many close together and none where the reader should be:
@@ -54,7 +57,7 @@ class ReadOrder:
         self._last_use = array("I")
         self._counted_size = array("I")
         self._strays: deque[int] = deque(maxlen=_STRAYS)
-        self._told: OrderedDict[int, float] = OrderedDict()
+        self._told: OrderedDict[int, tuple[float, int]] = OrderedDict()
         self._read_at: deque[float] = deque()
         self._now = 0.0
         self._read_ahead_count = 0
@@ -130,19 +133,19 @@ class ReadOrder:
 
     def _is_told_again(self, use: int) -> bool:
         """Say whether a report is of a read that counts already, and not of this *use*."""
-        reach = self.position + 2 * self._read_ahead_count + _LEAST_STRAYING
-        return use > reach and self._chunk_of[use] in self._told
+        told = self._told.get(self._chunk_of[use])
+        return told is not None and use > told[1] + _AT_ONCE
 
     def _note_told(self, use: int) -> None:
         """Let the read of a use that was reported, or is taken as over, count now."""
         number = self._chunk_of[use]
-        self._told[number] = self._now
+        self._told[number] = self._now, use
         self._told.move_to_end(number)
 
     def _forget_told(self, now: float) -> None:
         """Go on to *now*: what was told long ago may be told of another read."""
         self._now = now
-        while self._told and now - next(iter(self._told.values())) > _RETOLD_SECONDS:
+        while self._told and now - next(iter(self._told.values()))[0] > _RETOLD_SECONDS:
             self._told.popitem(last=False)
         while self._read_at and now - self._read_at[0] > _LATE_SECONDS:
             self._read_at.popleft()

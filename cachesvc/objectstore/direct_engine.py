@@ -32,7 +32,8 @@ from cachesvc.objectstore.s3_signature import Signer
 
 IDLE_SECONDS = 15.0
 """A connection that was idle for longer is not trusted: S3 ends them after about 20 s."""
-MOST_IDLE = 64
+MOST_IDLE = 128
+"""As many as the service has ranges in flight."""
 REFUSAL_SIZE = 64 << 10
 """Bytes of an error's text that are looked at."""
 LAST_CHUNK = b"0\r\n\r\n"

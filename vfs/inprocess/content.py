@@ -25,7 +25,7 @@ STEP_BYTES = 16 << 20
 """What is read in one transaction of the map: a longer one keeps pages from being reused."""
 TOGETHER_BYTES = 64 << 20
 TOGETHER_FILES = 64
-"""What is asked for at a time by who wants many files: the service has 32 fetches in flight."""
+"""What is asked for at a time by who wants many files: twice what the service fetches at first."""
 LOOP_GRACE_SECONDS = 10.0
 """What an answer may take beyond the client's own deadline, whose error says more."""
 EPOCH = 0

@@ -126,7 +126,8 @@ class Allowance:
 
     What is read is paid back, to the worker that answers, whichever had it fetched. So all that
     workers ever fetch in vain is an `ALLOWANCE` each, and one byte for each `ALLOWANCE_SHARE` that
-    were read.
+    were read. What was evicted before it was read is paid back too: whether it is gone or on its
+    way only the cache service knows.
     """
 
     def __init__(self) -> None:

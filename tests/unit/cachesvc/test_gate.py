@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 
@@ -12,7 +13,14 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachesvc.fill.gate import PART_SIZE, FetchGate, Pass, Urgency
+from cachesvc.fill.gate import (
+    FIRST_COUNT,
+    PART_SIZE,
+    RANGES_A_CONNECTION,
+    FetchGate,
+    Pass,
+    Urgency,
+)
 
 MAX_COUNT = 4
 MAX_SIZE = 100
@@ -115,6 +123,52 @@ def test_a_range_larger_than_the_bound_passes_alone(urgency: Urgency) -> None:
                 pass
 
     trio.run(play)
+
+
+def count_at_once(gate: FetchGate, arrived: int, *, waiting: int) -> int:
+    """Return how many ranges go at once while *waiting* want to, after some have *arrived*."""
+    flying: deque[Pass] = deque()
+    done: list[Pass] = []
+
+    async def fetch() -> None:
+        held = Pass(1, Urgency.DEMAND)
+        async with gate.holding(held):
+            flying.append(held)
+            await anyio.sleep_forever()
+
+    async def play() -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(waiting + arrived):
+                tasks.start_soon(fetch)
+            await trio.testing.wait_all_tasks_blocked()
+            for _ in range(arrived):
+                done.append(flying.popleft())
+                gate.fetched(done[-1])
+                await trio.testing.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+
+    trio.run(play)
+    return len(flying)
+
+
+def test_more_ranges_go_at_once_the_longer_others_have_to_wait() -> None:
+    gate = FetchGate(4 * FIRST_COUNT, 1 << 40)
+    assert count_at_once(gate, 0, waiting=200) == FIRST_COUNT
+    assert count_at_once(gate, 40, waiting=200) == FIRST_COUNT + 40 // RANGES_A_CONNECTION
+    assert count_at_once(gate, 1000, waiting=200) == 4 * FIRST_COUNT
+
+
+def test_after_a_rest_it_begins_anew() -> None:
+    gate = FetchGate(4 * FIRST_COUNT, 1 << 40)
+    assert count_at_once(gate, 1000, waiting=200) == 4 * FIRST_COUNT
+    assert count_at_once(gate, 1, waiting=0) == 0
+    assert count_at_once(gate, 0, waiting=200) == FIRST_COUNT
+
+
+def test_while_nobody_waits_there_need_not_be_more() -> None:
+    gate = FetchGate(4 * FIRST_COUNT, 1 << 40)
+    assert count_at_once(gate, FIRST_COUNT - 1, waiting=1) == 1
+    assert count_at_once(gate, 0, waiting=200) == FIRST_COUNT
 
 
 def part_counts(urgency: Urgency, size: int, how_many: int) -> list[int]:

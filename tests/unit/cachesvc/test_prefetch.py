@@ -24,7 +24,7 @@ def fetched(
             await h.fill(held)
             source = GatedSource(h.store)
             chunks = {h.ref.chunk_id(index) for index in announced}
-            queue = PrefetchQueue(h.cache, chunks.__contains__, h.metrics)
+            queue = PrefetchQueue(h.cache, chunks.__contains__, h.metrics, 24)
             nursery.start_soon(queue.run)
             for indices in asked:
                 queue.add(h.wanted(indices, source))

@@ -164,7 +164,7 @@ def test_a_read_that_was_taken_as_over_and_comes_late_is_none_of_the_next_epoch(
     for number in range(1, 160):
         order.read(chunk(number), NOW)
     assert order.position == 160
-    order.read(chunk(0), NOW + 0.5)
+    order.read(chunk(0), NOW + 0.25)
     assert order.next_use(chunk(0)) == 300
 
 
@@ -179,10 +179,21 @@ def test_a_chunk_that_is_used_again_at_once_is_read_again() -> None:
 def test_a_chunk_that_is_told_of_much_later_is_read_again() -> None:
     order = order_of(1, *range(10, 200), 1, counted=192)
     order.read(chunk(1), NOW)
-    order.read(chunk(1), NOW + 0.9)
+    order.read(chunk(1), NOW + 0.25)
     assert order.next_use(chunk(1)) == 191
-    order.read(chunk(1), NOW + 1.1)
+    order.read(chunk(1), NOW + 0.35)
     assert order.next_use(chunk(1)) is None
+
+
+def test_what_is_told_again_where_the_next_epoch_begins_is_no_read_of_it() -> None:
+    """The first of it would be evicted before they are read."""
+    order = order_of(*range(300), *range(150, 300), *range(150), counted=450)
+    for number in range(300):
+        order.read(chunk(number), NOW + number / 1000)
+    for number in range(150, 300):
+        order.read(chunk(number), NOW + 0.3)
+    assert order.position == 300
+    assert {order.next_use(chunk(number)) for number in range(150, 300)} == set(range(300, 450))
 
 
 def test_a_read_that_nobody_announced_is_nothing() -> None:
