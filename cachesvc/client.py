@@ -66,8 +66,9 @@ class CacheClient:
         for bytes ends after *deadline_seconds* and a little.
         """
         self._deadline_seconds = deadline_seconds
-        self._map = FollowedMap(directory)
         self._announcer = Announcer()
+        self._touches = Touches()
+        self._map = FollowedMap(directory, self._touches.add)
         self._link = ServiceLink(
             directory / "socket",
             self._opening(origins),
@@ -80,7 +81,6 @@ class CacheClient:
         self._origins = tuple(origins)
         self._renew = renew
         self._renewing = anyio.Lock()
-        self._touches = Touches(self._link.tell_nowait)
         self._filled: OrderedDict[ChunkId, float] = OrderedDict()
         self._expired = anyio.Event()
 
@@ -97,7 +97,7 @@ class CacheClient:
                 tasks.start_soon(self._link.run, frames)
                 tasks.start_soon(self._announcer.run, self._link)
                 tasks.start_soon(self._renew_for_plan)
-                tasks.start_soon(self._touches.run)
+                tasks.start_soon(self._touches.run, self._link.tell_nowait)
                 tasks.start_soon(self._check)
                 task_status.started()
         finally:
@@ -122,8 +122,6 @@ class CacheClient:
         The views are valid only inside the block. Unless it *waits*, None also where the node's
         disk has to bring them, which it begins to.
         """
-        if self._map.is_open:
-            self._touches.add(spans)
         return self._map.hits(spans, waits=waits)
 
     def readable(self, chunk: ChunkId) -> bool:

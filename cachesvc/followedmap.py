@@ -17,6 +17,7 @@ from cachesvc.store.chunkreader import ChunkReader, Hits
 log = logging.getLogger(__name__)
 
 R = TypeVar("R")
+NoteRead = Callable[[Sequence[Span]], None]
 
 
 class FollowedMap:
@@ -25,9 +26,13 @@ class FollowedMap:
     `hits` may be called from other threads, everything else from the event loop only.
     """
 
-    def __init__(self, directory: Path) -> None:
-        """Open nothing before the service says which generation there is."""
+    def __init__(self, directory: Path, note_read: NoteRead) -> None:
+        """Open nothing before the service says which generation there is.
+
+        *note_read* is called with the spans of each block that has their bytes.
+        """
         self._directory = directory
+        self._note_read = note_read
         self._reader: ChunkReader | None = None
         self._generation = b""
         self._reopen_level = logging.WARNING
@@ -47,7 +52,9 @@ class FollowedMap:
         reader = self._reader
         if reader is None:
             return nullcontext(None)
-        return _ForgivingHits(reader.hits(spans, waits=waits), partial(self._give_up, reader))
+        hits = reader.hits(spans, waits=waits)
+        note_read = partial(self._note_read, spans)
+        return _ForgivingHits(hits, note_read, partial(self._give_up, reader))
 
     def has(self, chunk: ChunkId) -> bool:
         """Say whether a chunk can be read."""
@@ -109,20 +116,29 @@ class FollowedMap:
 class _ForgivingHits:
     """A block of hits in which a map that cannot be read is a miss. A class is cheaper."""
 
-    __slots__ = ("_entered", "_give_up", "_hits")
+    __slots__ = ("_entered", "_give_up", "_hits", "_note_read")
 
-    def __init__(self, hits: Hits, give_up: Callable[[CacheUnusableError], None]) -> None:
+    def __init__(
+        self,
+        hits: Hits,
+        note_read: Callable[[], None],
+        give_up: Callable[[CacheUnusableError], None],
+    ) -> None:
         self._hits = hits
+        self._note_read = note_read
         self._give_up = give_up
         self._entered = True
 
     def __enter__(self) -> list[memoryview] | None:
         try:
-            return self._hits.__enter__()
+            views = self._hits.__enter__()
         except CacheUnusableError as error:
             self._entered = False
             self._give_up(error)
             return None
+        if views is not None:
+            self._note_read()
+        return views
 
     def __exit__(
         self,

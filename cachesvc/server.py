@@ -235,7 +235,6 @@ class _Connection:
     async def _filled(self, message: Fill | Reject) -> Filled:
         """Make readable what was asked for and return the answer."""
         wanted = self._wanted(message.chunks)
-        self._server.plans.read([wanted.ref.chunk_id(index) for index in wanted.indices])
 
         async def deliver(index: int, data: Data) -> None:
             frame = encode(Carried(message.request, index, data))
@@ -249,6 +248,7 @@ class _Connection:
             await self._server.cache.carry(wanted, deliver)
         else:
             await self._server.cache.fill(wanted, deliver)
+        self._server.plans.read([wanted.ref.chunk_id(index) for index in wanted.indices])
         return Filled(message.request, self._server.committer.generation)
 
     def _prefetch(self, message: Prefetch) -> None:

@@ -102,8 +102,8 @@ class CacheService:
         self._lock.close()
 
     def _prefetch_queue(self, cache: ChunkCache, filler: PlanFiller) -> PrefetchQueue:
-        """Return what works off guesses, which leave some ranges to what was announced."""
-        max_count = self._config.fetches * 3 // 4
+        """Return what works off guesses: what was announced waits for no more of them."""
+        max_count = max(1, self._config.fetches * 3 // 4)
         return PrefetchQueue(cache, filler.is_announced, self._metrics, max_count)
 
     def _plan_filler(self, cache: ChunkCache) -> PlanFiller:

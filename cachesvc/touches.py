@@ -24,9 +24,8 @@ class Touches:
     `add` may be called from other threads.
     """
 
-    def __init__(self, tell: Callable[[Touch], None]) -> None:
-        """Begin with none; *tell* sends a message that may be lost."""
-        self._tell = tell
+    def __init__(self) -> None:
+        """Begin with none."""
         self._chunks: set[ChunkId] = set()
 
     def add(self, spans: Iterable[Span]) -> None:
@@ -35,12 +34,13 @@ class Touches:
             for span in spans:
                 self._chunks.add(span.chunk)
 
-    async def run(self) -> None:
-        """Tell the service until cancelled."""
+    async def run(self, tell: Callable[[Touch], None]) -> None:
+        """Tell the service until cancelled; *tell* sends a message that may be lost."""
         pause = REST_SECONDS
         while True:
             await anyio.sleep(pause)
-            chunks, self._chunks = list(self._chunks), set()
+            read, self._chunks = self._chunks, set()
+            chunks: list[bytes] = list(read)
             for start in range(0, len(chunks), MAX_TOUCHES):
-                self._tell(Touch(list(chunks[start : start + MAX_TOUCHES])))
+                tell(Touch(chunks[start : start + MAX_TOUCHES]))
             pause = BUSY_SECONDS if chunks else REST_SECONDS

@@ -22,7 +22,7 @@ from bench.upload import bucket_store
 from bench.wire import Fetch, Fetched, Request, fetch, requests_for
 from bench.workloads import Workload
 
-CONNECTIONS = (8, 16, 32, 64)
+CONNECTIONS = (8, 16, 32, 64, 128)
 PART_SIZE = 4 << 20
 SIGNED_FOR = timedelta(hours=1)
 USED = Figure("connections of the wire")

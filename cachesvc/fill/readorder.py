@@ -126,7 +126,7 @@ class ReadOrder:
         if use < self.cursor + _LEAST_STRAYING:
             self._strays.clear()
             self._read(use)
-        else:
+        elif use not in self._strays:
             self._strays.append(use)
             self._follow_strays(max(ahead, _STRAYS_RANGE))
         self._advance()

@@ -119,12 +119,13 @@ class DirectStore(ObstoreStore):
         return None
 
     def _leave(self, connection: Connection, *, is_at_rest: bool) -> None:
-        """Keep a connection for the next range, if it is at rest; the oldest makes room."""
+        """Keep a connection for the next range, if it is at rest; those idle too long go."""
         if not is_at_rest:
             connection.close()
             return
-        self._idle.append((time.monotonic(), connection))
-        if len(self._idle) > MOST_IDLE:
+        now = time.monotonic()
+        self._idle.append((now, connection))
+        while len(self._idle) > MOST_IDLE or now - self._idle[0][0] > IDLE_SECONDS:
             self._idle.popleft()[1].close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ from cachesvc.objectstore.open import open_store
 from cachesvc.objectstore.origin import Origin, parse_origin
 from cachesvc.units import MIB
 from tests.contract.conftest import S3_ENGINES
-from tests.fakes.faultproxy import FaultProxy, Status
+from tests.fakes.faultproxy import FaultProxy, Hold, Status
 from tests.fakes.service_process import ServiceZygote, service_zygote
 from tests.seaweed import SeaweedServer
 
@@ -54,7 +54,7 @@ class Stored:
         async def read(client: CacheClient) -> bytes:
             return await client.read(0, self.ref, 0, self.ref.size)
 
-        return self._used(read, origin, deadline_seconds, renewed)
+        return self.used(read, origin, deadline_seconds, renewed)
 
     def announce(self, origin: Origin, renewed: Sequence[Origin] = ()) -> Progress:
         """Announce to read the object, and return how that ends."""
@@ -66,9 +66,9 @@ class Stored:
                 progress = await client.progressed(progress)
             return progress
 
-        return self._used(announce, origin, 20.0, renewed)
+        return self.used(announce, origin, 20.0, renewed)
 
-    def _used(
+    def used(
         self,
         use: Callable[[CacheClient], Awaitable[T]],
         origin: Origin,
@@ -191,6 +191,32 @@ def test_an_announced_order_goes_on_with_renewed_credentials(
     progress = there.announce(expired, renewed=[good])
     assert (progress.filled_count, progress.failed_count) == (2, 0)
     assert there.read(good) == DATA
+
+
+def test_a_read_that_takes_long_is_one_read_of_an_announced_order(
+    zygote: ServiceZygote, s3_server: SeaweedServer, s3_url: str, s3_proxy: FaultProxy
+) -> None:
+    """It is told of when its bytes are there; told before it would be two, an epoch apart."""
+    origin = parse_origin(s3_url, {"endpoint_url": s3_proxy.endpoint}, s3_server.environ)
+    there = stored(zygote, origin)
+    ref = replace(there.ref, chunk_size=64 * 1024)
+
+    async def read(client: CacheClient) -> int:
+        s3_proxy.inject(Hold(), method="GET")
+        indices = range(ref.chunk_count)
+        client.announce_nowait([Want(0, ref, index) for index in (*indices, 0)])
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.read, 0, ref, 0, 1)
+            await anyio.sleep(0.5)
+            s3_proxy.heal()
+        for start in range(ref.chunk_size, ref.size, ref.chunk_size):
+            await client.read(0, ref, start, start + 1)
+        progress = await client.progressed()
+        while progress.read_count < len(indices):
+            progress = await client.progressed(progress)
+        return progress.read_count
+
+    assert there.used(read, origin, 20.0, []) == ref.chunk_count
 
 
 def test_an_announced_order_without_good_credentials_is_an_error(

@@ -190,11 +190,10 @@ class Lookahead:
         pack = extent.object
         region = region_of(extent.offset // pack.chunk_size, pack.chunk_count)
         asked = pack.key, region.start
-        if self._fetched.get(asked) is None and is_dense_pack(
+        if not self._fetched.get(asked) and is_dense_pack(
             region, self._chunks.readable_count(pack, region)
         ):
-            self._fetched.put(asked, True)
-            self._queue(ChunkPlan(place, extent, region))
+            self._fetched.put(asked, self._queue(ChunkPlan(place, extent, region)))
 
     def _leads(self, place: Place) -> bool:
         """Say whether a file is the first of its directory, where whoever listed it begins."""
@@ -210,9 +209,12 @@ class Lookahead:
             return False
         return before.kind is not Kind.FILE or before.parent != file.parent
 
-    def _queue(self, plan: ChunkPlan | FilePlan) -> None:
-        if self._plans.statistics().current_buffer_used < PLANS_QUEUED:
+    def _queue(self, plan: ChunkPlan | FilePlan) -> bool:
+        """Have a plan carried out; False where too many wait."""
+        has_room = self._plans.statistics().current_buffer_used < PLANS_QUEUED
+        if has_room:
             self._plans.send_nowait(plan)
+        return has_room
 
     async def run(self) -> None:
         """Turn plans into prefetches for ever.

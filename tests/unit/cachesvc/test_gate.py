@@ -165,10 +165,41 @@ def test_after_a_rest_it_begins_anew() -> None:
     assert count_at_once(gate, 0, waiting=200) == FIRST_COUNT
 
 
-def test_while_nobody_waits_there_need_not_be_more() -> None:
-    gate = FetchGate(4 * FIRST_COUNT, 1 << 40)
-    assert count_at_once(gate, FIRST_COUNT - 1, waiting=1) == 1
-    assert count_at_once(gate, 0, waiting=200) == FIRST_COUNT
+def test_there_are_no_more_at_once_where_nobody_waits_or_bytes_are_what_lacks() -> None:
+    assert count_after(passing=FIRST_COUNT, pass_size=1) == FIRST_COUNT
+    assert count_after(passing=200, pass_size=MAX_SIZE // 2) == FIRST_COUNT
+    assert count_after(passing=200, pass_size=1) > FIRST_COUNT
+
+
+def count_after(*, passing: int, pass_size: int) -> int:
+    """Return how many small ranges go at once beside one that stays, after others passed."""
+    flying = 0
+
+    async def small(gate: FetchGate) -> None:
+        nonlocal flying
+        async with gate.holding(Pass(0, Urgency.DEMAND)):
+            flying += 1
+            await anyio.sleep_forever()
+
+    async def other(gate: FetchGate) -> None:
+        async with gate.holding(Pass(pass_size, Urgency.DEMAND)):
+            await anyio.sleep(1)
+
+    async def play() -> None:
+        gate = FetchGate(4 * FIRST_COUNT, MAX_SIZE)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(small, gate)
+            await trio.testing.wait_all_tasks_blocked()
+            async with anyio.create_task_group() as others:
+                for _ in range(passing - 1):
+                    others.start_soon(other, gate)
+            for _ in range(200):
+                tasks.start_soon(small, gate)
+            await trio.testing.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+
+    trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
+    return flying
 
 
 def part_counts(urgency: Urgency, size: int, how_many: int) -> list[int]:

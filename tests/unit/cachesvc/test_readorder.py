@@ -185,15 +185,25 @@ def test_a_chunk_that_is_told_of_much_later_is_read_again() -> None:
     assert order.next_use(chunk(1)) is None
 
 
+def test_one_read_that_is_told_again_and_again_leads_nowhere() -> None:
+    order = order_of(*range(1000), *range(1000), counted=300)
+    for turn in range(200):
+        order.read(chunk(4), NOW + turn / 20)
+        order.read(chunk(900), NOW + turn / 20)
+    assert order.next_use(chunk(500)) == 500
+    assert order.position == 0
+
+
 def test_what_is_told_again_where_the_next_epoch_begins_is_no_read_of_it() -> None:
     """The first of it would be evicted before they are read."""
-    order = order_of(*range(300), *range(150, 300), *range(150), counted=450)
-    for number in range(300):
-        order.read(chunk(number), NOW + number / 1000)
-    for number in range(150, 300):
-        order.read(chunk(number), NOW + 0.3)
+    order = order_of(*range(300), *range(200, 300), *range(200), counted=400)
+    for number in range(400):
+        if number < 300:
+            order.read(chunk(number), NOW + number / 1000)
+        if number >= 100:
+            order.read(chunk(number - 100), NOW + number / 1000)
     assert order.position == 300
-    assert {order.next_use(chunk(number)) for number in range(150, 300)} == set(range(300, 450))
+    assert {order.next_use(chunk(number)) for number in range(200, 300)} == set(range(300, 400))
 
 
 def test_a_read_that_nobody_announced_is_nothing() -> None:

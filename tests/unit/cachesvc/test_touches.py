@@ -31,9 +31,9 @@ class Service:
 
         async def main() -> None:
             self.began = trio.current_time()
-            touches = Touches(self.tell)
+            touches = Touches()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(touches.run)
+                nursery.start_soon(touches.run, self.tell)
                 for at, numbers in reads_at.items():
                     await trio.sleep_until(self.began + at)
                     touches.add(map(span, numbers))

@@ -54,7 +54,7 @@ def test_what_was_read_long_ago_makes_no_order() -> None:
 
 def test_who_has_to_wait_is_not_hidden_by_who_has_not() -> None:
     tracks = tracks_of(10, 11)
-    for number in range(8 * LATELY):
+    for number in range(15 * LATELY):
         tracks.add((0, 1000 + number % 2000), waited=False)
     assert tracks.leads_to((0, 12))
 
