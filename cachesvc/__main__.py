@@ -12,6 +12,7 @@ import sys
 import anyio
 
 from cachesvc.config import CacheConfig
+from cachesvc.descriptors import raise_descriptor_limit
 from cachesvc.detached import detach, tell
 from cachesvc.errors import HeadraceError
 from cachesvc.lock import ServiceLock
@@ -27,6 +28,7 @@ def main() -> int:
     starter = int(sys.argv[2]) if len(sys.argv) > 2 else None
     if starter is not None:
         detach()
+    raise_descriptor_limit()  # one a client, one a request: more than the usual 1,024
     log_to_stderr("cachesvc")
     # A line for each retry and response; what matters comes as an error of ours.
     logging.getLogger("botocore").setLevel(logging.WARNING)

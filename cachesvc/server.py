@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import anyio.abc
 
 from cachesvc.chunk import CHUNK_ID_SIZE, ChunkId, ObjectRef
 from cachesvc.errors import CacheServiceError, HeadraceError
-from cachesvc.fill.cache import ChunkCache, Wanted
+from cachesvc.fill.cache import ChunkCache, Deliver, Wanted
 from cachesvc.fill.committer import Committer
 from cachesvc.fill.intake import Intake
 from cachesvc.fill.plan import Plan
@@ -233,13 +233,26 @@ class _Connection:
             self._server.intake.leave(len(message.chunks.indices))
 
     async def _filled(self, message: Fill | Reject) -> Filled:
-        """Make readable what was asked for and return the answer."""
+        """Make readable what was asked for and return the answer.
+
+        The client tells of what it reads from the map then (`_touch`), and not of anything else.
+        """
         wanted = self._wanted(message.chunks)
 
         async def deliver(index: int, data: Data) -> None:
             frame = encode(Carried(message.request, index, data))
             await self._frames.send(frame)
+            self._note_read([wanted.ref.chunk_id(index)])
 
+        try:
+            await self._bring(message, wanted, deliver)
+        except HeadraceError:
+            self._note_read([wanted.ref.chunk_id(index) for index in wanted.indices])
+            raise
+        return Filled(message.request, self._server.committer.generation)
+
+    async def _bring(self, message: Fill | Reject, wanted: Wanted, deliver: Deliver) -> None:
+        """Make readable what is wanted, or deliver it."""
         if isinstance(message, Reject):
             await self._server.cache.refetch(wanted, deliver)
         elif message.carry and len(message.chunks.indices) > _MAX_CARRIED:
@@ -248,8 +261,6 @@ class _Connection:
             await self._server.cache.carry(wanted, deliver)
         else:
             await self._server.cache.fill(wanted, deliver)
-        self._server.plans.read([wanted.ref.chunk_id(index) for index in wanted.indices])
-        return Filled(message.request, self._server.committer.generation)
 
     def _prefetch(self, message: Prefetch) -> None:
         """Queue chunks; what cannot be fetched fails when it is read."""
@@ -280,6 +291,10 @@ class _Connection:
         """Pass on that chunks were read."""
         chunks = [ChunkId(c) for c in message.chunks if len(c) == CHUNK_ID_SIZE]
         self._server.metrics.chunks_touched += len(chunks)
+        self._note_read(chunks)
+
+    def _note_read(self, chunks: Sequence[ChunkId]) -> None:
+        """Take note that a reader has the bytes of chunks, or will not have them."""
         self._server.plans.read(chunks)
         self._server.committer.touch(chunks)
 

@@ -111,8 +111,14 @@ class CacheService:
 
         Others wait for the committer by then, and hold no range any more.
         """
-        max_count = 2 * self._config.fetches
-        return PlanFiller(self._plans, cache, self._committer, self._metrics, max_count)
+        return PlanFiller(
+            self._plans,
+            cache,
+            self._committer,
+            self._metrics,
+            max_count=2 * self._config.fetches,
+            max_size=self._config.fetch_bytes,
+        )
 
     def _server(
         self,

@@ -16,7 +16,7 @@ MOST_PARTS = 4
 FIRST_COUNT = 32
 """Ranges at once after a rest."""
 RANGES_A_CONNECTION = 4
-"""While it is the count for which some wait there is one more after each so many that arrived: a
+"""While some wait and the count is reached, there is one more after each so many that arrived: a
 connection has to pay for itself.
 1,500 files of 110 KB in order come at 597 a second with 32 at once, at 998 with up to 128 in this
 way, and at 1,125 with 128 from the beginning; but an announced epoch of 480 files of 323 KB, with
@@ -73,7 +73,7 @@ class FetchGate:
         try:
             yield held
         finally:
-            self.fetched(held)
+            self._land(held)
             self._size -= held.size
             self._grant()
 
@@ -88,12 +88,10 @@ class FetchGate:
 
     def fetched(self, held: Pass) -> None:
         """Let the next range start: this one has arrived, though its bytes are still here."""
-        if held.fetching:
-            held.fetching = False
-            if any(self._waiting.values()) and self._count >= self._prefetch_count:
-                self._count_now = min(self._max_count, self._count_now + 1 / RANGES_A_CONNECTION)
-            self._leave(held)
-            self._grant()
+        if any(self._waiting.values()) and self._count >= self._prefetch_count:
+            self._count_now = min(self._max_count, self._count_now + 1 / RANGES_A_CONNECTION)
+        self._land(held)
+        self._grant()
 
     async def _enter(self, held: Pass) -> None:
         """Take the pass at once if there is room and nobody else waits."""
@@ -113,7 +111,7 @@ class FetchGate:
     def _withdraw(self, held: Pass) -> None:
         """Undo a wait that was cancelled, whether or not the pass had been granted by then."""
         if held.granted.is_set():
-            self._leave(held)
+            self._land(held)
             self._size -= held.size
         else:
             self._waiting[held.urgency].remove(held)
@@ -145,9 +143,11 @@ class FetchGate:
         share = MOST_PARTS * room // self._first_count
         return max(1, min(share, room, held.size // PART_SIZE))
 
-    def _leave(self, held: Pass) -> None:
-        """Count a pass as given back; where none is left there are fewer at once again."""
-        self._count -= held.part_count
+    def _land(self, held: Pass) -> None:
+        """Count a range as on its way no more; where none is there are fewer at once again."""
+        if held.fetching:
+            held.fetching = False
+            self._count -= held.part_count
         if self._count == 0:
             self._count_now = self._first_count
 

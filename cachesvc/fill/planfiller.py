@@ -38,15 +38,22 @@ class PlanFiller:
         cache: ChunkCache,
         committer: Committer,
         metrics: Metrics,
+        *,
         max_count: int,
+        max_size: int,
     ) -> None:
-        """Fill through *cache*, at most *max_count* steps at a time."""
+        """Fill through *cache*, at most *max_count* steps at a time and about *max_size* bytes.
+
+        What is taken is fetched, also when its plan is withdrawn or replaced meanwhile.
+        """
         self._plans = plans
         self._cache = cache
         self._committer = committer
         self._metrics = metrics
         self._max_count = max_count
+        self._max_size = max_size
         self._worker_count = 0
+        self._flying_size = 0
         self._news = anyio.Event()
         self._listeners: dict[Plan, Tell] = {}
         self._told: dict[Plan, Progress] = {}
@@ -77,7 +84,7 @@ class PlanFiller:
         self._news.set()
 
     def read(self, chunks: Sequence[ChunkId]) -> None:
-        """Take note that chunks were read, or are about to be."""
+        """Take note that chunks were read."""
         self._plans.read(chunks, anyio.current_time())
         self._news.set()
 
@@ -98,7 +105,11 @@ class PlanFiller:
     @property
     def _has_room(self) -> bool:
         """Whether another step may be done at the same time."""
-        return self._worker_count < self._max_count
+        return self._worker_count < self._max_count and self._has_bytes
+
+    @property
+    def _has_bytes(self) -> bool:
+        return self._flying_size < self._max_size
 
     async def _work(self, plan: Plan, step: Step) -> None:
         """Do a step, and the next one for as long as there is one.
@@ -115,9 +126,12 @@ class PlanFiller:
     async def _next_step(self) -> tuple[Plan, Step] | None:
         """Return something to fetch, None when there is nothing now."""
         looks = 0
-        while taken := self._plans.take(self._is_readable, anyio.current_time()):
+        while self._has_bytes and (
+            taken := self._plans.take(self._is_readable, anyio.current_time())
+        ):
             plan, step = taken
             if step is not None:
+                self._flying_size += step.size
                 return plan, step
             looks += 1
             if looks % _LOOKS == 0:
@@ -150,6 +164,8 @@ class PlanFiller:
             plan.failed(step, CacheServiceError(f"{step.wanted.ref.key}: {error!r}"))
         else:
             plan.filled(step)
+        finally:
+            self._flying_size -= step.size
 
     async def _report(self) -> None:
         """Tell clients how far their plans have come, as long as something changes."""

@@ -22,10 +22,10 @@ _LEAST_STRAYING = 64
 _STRAYS = 64
 _STRAYS_RANGE = 4 * _STRAYS
 _LATE_SECONDS = 0.4
-"""After so long a read was reported, if it is: each worker tells of its reads every 0.2 s."""
+"""After so long a read was reported, if it is: each worker tells of its reads within 0.2 s."""
 _RETOLD_SECONDS = 0.3
-"""Who asks for the bytes of a read tells of it at once, and each worker that answered a part of it
-within 0.2 s. An epoch of a small dataset takes little longer."""
+"""Each worker that answered a part of a read tells of it within 0.2 s. An epoch of a small dataset
+takes little longer."""
 _AT_ONCE = 64
 """Uses of a chunk that are so close together may be several though they are told at one time."""
 
@@ -38,8 +38,8 @@ class ReadOrder:
 
     Reports of reads come late, out of order, several times and not at all: the kernel answers some
     reads itself. A use that was not reported is over once half of what is counted has been read
-    after it, or a quarter so long ago that its report would be here. What is told again of a chunk
-    within 0.3 s, or late of a use that was taken as over, is no use further on, but for those that
+    after it, or a quarter so long ago that its report would be here. What is told of a chunk within
+    0.3 s after a use of it was told, or was taken as over, is no use further on, but for those that
     follow at once.
 
     Reads of what comes after the cursor, but for the next few, are somebody else's, who reads the

@@ -33,7 +33,8 @@ from cachesvc.objectstore.origin import Origin
 from cachesvc.objectstore.protocol import Condition, ObjectInfo
 
 LIST_BATCH = 1000
-THREADS = 32
+THREADS = 128
+"""As many as there are ranges in flight: who waits for a thread waits behind guesses too."""
 VERSION_FIELDS = ("etag", "ETag", "generation", "md5Hash", "content_md5", "blob_id", "checksum")
 TIME_FIELDS = ("mtime", "LastModified", "Last-Modified", "last_modified", "updated", "created")
 

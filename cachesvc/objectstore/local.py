@@ -37,7 +37,8 @@ T = TypeVar("T")
 
 LIST_BATCH = 1000
 COPY_SIZE = 1 << 20
-THREADS = 32
+THREADS = 128
+"""As many as there are ranges in flight: who waits for a thread waits behind guesses too."""
 
 ERRORS: dict[int, type[CacheError]] = {
     errno.ENOENT: ObjectMissingError,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from cachesvc.errors import (
     ObjectMissingError,
     StoreUnavailableError,
 )
-from cachesvc.objectstore.direct_engine import DirectStore
+from cachesvc.objectstore.direct_engine import IDLE_SECONDS, DirectStore
 from cachesvc.objectstore.obstore_engine import ObstoreStore, is_sayable
 from cachesvc.objectstore.open import open_store
 from cachesvc.objectstore.origin import parse_origin
@@ -301,6 +302,25 @@ def test_ranges_in_turn_share_a_connection_until_it_ends(
         assert await store.get_range("data", 2, 5, None) == b"234"
         ((_, another),) = store._idle
         assert another is not connection
+
+    play(s3_server, s3_url, {"engine": "direct"}, scenario)
+
+
+def test_connections_that_were_idle_for_long_are_closed_when_another_comes_back(
+    s3_server: SeaweedServer, s3_url: str
+) -> None:
+    async def scenario(store: ObjectStore) -> None:
+        assert isinstance(store, DirectStore)
+        await store.put("data", b"0123456789")
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(store.get_range, "data", 2, 5, None)
+        (_, first), *others = store._idle
+        assert others
+        store._idle[0] = time.monotonic() - IDLE_SECONDS - 1, first
+        assert await store.get_range("data", 2, 5, None) == b"234"
+        assert [connection for _, connection in store._idle] == [each for _, each in others]
+        assert first._socket.fileno() == -1
 
     play(s3_server, s3_url, {"engine": "direct"}, scenario)
 

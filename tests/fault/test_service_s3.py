@@ -205,6 +205,7 @@ def test_a_read_that_takes_long_is_one_read_of_an_announced_order(
         s3_proxy.inject(Hold(), method="GET")
         indices = range(ref.chunk_count)
         client.announce_nowait([Want(0, ref, index) for index in (*indices, 0)])
+        await client.progressed()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(client.read, 0, ref, 0, 1)
             await anyio.sleep(0.5)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from cachesvc.descriptors import raise_descriptor_limit
 from cachesvc.spawn import service_pid
 from vfs.mounting.process import adopt_orphans, children, forbid_core_dumps
 
@@ -122,9 +122,3 @@ class Nanny:
             signal.sigtimedwait({signal.SIGCHLD}, LOOK_SECONDS)
             self._reap()
         return True
-
-
-def raise_descriptor_limit() -> None:
-    """Let this process and its children open as many descriptors as they may: some a mount."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -13,6 +13,7 @@ import pytest
 
 from cachesvc.chunk import ObjectRef
 from cachesvc.client import CacheClient, PlanState, Progress, Want
+from cachesvc.errors import ObjectMissingError
 from cachesvc.units import MIB
 from tests.fakes.cached_directory import CachedDirectory, cached_directory
 from tests.fakes.waiting import until
@@ -97,6 +98,35 @@ def test_the_window_moves_with_the_reader(cached: CachedDirectory) -> None:
     async def is_ahead(number: int) -> bool:
         stats = await cached.stats()
         return bool(stats["chunks_fetched"] >= min(FILES, number + 4))
+
+    play(cached, test)
+
+
+def test_a_read_that_fails_is_over_too(cached: CachedDirectory) -> None:
+    """Else who leaves bad files out would be waited for."""
+
+    async def test(client: CacheClient, refs: list[ObjectRef]) -> None:
+        for number in range(FILES - 5, FILES):
+            (cached.source / f"file-{number}").unlink()
+        client.announce_nowait(wants(refs))
+        for ref in refs[:-5]:
+            await client.read(0, ref, 0, SIZE)
+        for ref in refs[-5:]:
+            with pytest.raises(ObjectMissingError):
+                await client.read(0, ref, 0, SIZE)
+        await reached(client, PlanState.DONE, read_count=FILES)
+
+    play(cached, test)
+
+
+def test_a_read_of_bytes_that_are_carried_is_a_read_too(cached: CachedDirectory) -> None:
+    async def test(client: CacheClient, refs: list[ObjectRef]) -> None:
+        client.announce_nowait(wants(refs))
+        await reached(client, PlanState.DONE)
+        client._map.close()
+        for ref in refs:
+            await client.read(0, ref, 0, SIZE)
+        await reached(client, PlanState.DONE, read_count=FILES)
 
     play(cached, test)
 

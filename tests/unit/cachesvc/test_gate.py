@@ -165,13 +165,42 @@ def test_after_a_rest_it_begins_anew() -> None:
     assert count_at_once(gate, 0, waiting=200) == FIRST_COUNT
 
 
-def test_there_are_no_more_at_once_where_nobody_waits_or_bytes_are_what_lacks() -> None:
+def test_there_are_no_more_at_once_where_nobody_waits_bytes_lack_or_nothing_arrives() -> None:
     assert count_after(passing=FIRST_COUNT, pass_size=1) == FIRST_COUNT
     assert count_after(passing=200, pass_size=MAX_SIZE // 2) == FIRST_COUNT
+    assert count_after(passing=200, pass_size=1, arrives=False) == FIRST_COUNT
     assert count_after(passing=200, pass_size=1) > FIRST_COUNT
 
 
-def count_after(*, passing: int, pass_size: int) -> int:
+def test_who_gives_up_waiting_lets_those_behind_go() -> None:
+    """What fits goes on its way, though nothing else ends that would wake it."""
+    passed: list[int] = []
+
+    async def take(gate: FetchGate, size: int) -> None:
+        async with gate.holding(Pass(size, Urgency.DEMAND)):
+            passed.append(size)
+            await anyio.sleep_forever()
+
+    async def play() -> None:
+        gate = FetchGate(FIRST_COUNT, MAX_SIZE)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take, gate, 1)
+            await trio.testing.wait_all_tasks_blocked()
+            with anyio.CancelScope() as patience:
+                async with anyio.create_task_group() as waiting:
+                    waiting.start_soon(take, gate, MAX_SIZE)
+                    await trio.testing.wait_all_tasks_blocked()
+                    tasks.start_soon(take, gate, 2)
+                    await trio.testing.wait_all_tasks_blocked()
+                    patience.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+
+    trio.run(play)
+    assert passed == [1, 2]
+
+
+def count_after(*, passing: int, pass_size: int, arrives: bool = True) -> int:
     """Return how many small ranges go at once beside one that stays, after others passed."""
     flying = 0
 
@@ -182,8 +211,10 @@ def count_after(*, passing: int, pass_size: int) -> int:
             await anyio.sleep_forever()
 
     async def other(gate: FetchGate) -> None:
-        async with gate.holding(Pass(pass_size, Urgency.DEMAND)):
+        async with gate.holding(Pass(pass_size, Urgency.DEMAND)) as held:
             await anyio.sleep(1)
+            if arrives:
+                gate.fetched(held)
 
     async def play() -> None:
         gate = FetchGate(4 * FIRST_COUNT, MAX_SIZE)

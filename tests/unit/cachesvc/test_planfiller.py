@@ -27,6 +27,7 @@ from tests.fakes.memory_store import MemoryStore
 
 SIZE = MIB
 STEPS = 8
+BYTES = 1 << 40
 STORE = MemoryStore()
 
 
@@ -103,14 +104,17 @@ def _ignore(_: object) -> None:
 
 
 @asynccontextmanager
-async def working(held: Held | None = None, missing: Iterable[str] = ()) -> AsyncIterator[Bench]:
+async def working(
+    held: Held | None = None, missing: Iterable[str] = (), max_size: int = BYTES
+) -> AsyncIterator[Bench]:
     cache = SlowCache(missing=frozenset(missing))
     filler = PlanFiller(
         Plans(1 << 40),
         cast("ChunkCache", cache),
         cast("Committer", held or Held()),
         Metrics(),
-        STEPS,
+        max_count=STEPS,
+        max_size=max_size,
     )
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(filler.run)
@@ -131,6 +135,21 @@ def test_as_many_steps_as_may_be_are_under_way_all_the_time() -> None:
                 await bench.cache.let(1)
                 assert bench.cache.asked == names(STEPS + done)
             await bench.cache.let(20)
+            assert bench.cache.filled_count == 20
+
+    anyio.run(play)
+
+
+def test_large_steps_are_fewer_at_a_time() -> None:
+    """What is taken is fetched, though its order be withdrawn meanwhile."""
+
+    async def play() -> None:
+        async with working(max_size=3 * SIZE) as bench:
+            await bench.announce(files(20))
+            assert bench.cache.asked == names(3)
+            await bench.cache.let(2)
+            assert bench.cache.asked == names(5)
+            await bench.cache.let(18)
             assert bench.cache.filled_count == 20
 
     anyio.run(play)

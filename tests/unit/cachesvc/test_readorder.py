@@ -143,7 +143,7 @@ def test_reads_of_others_all_over_the_order_do_not_count() -> None:
 
 
 def test_a_read_of_one_epoch_that_is_told_again_is_none_of_the_next() -> None:
-    """It is told by who asks for its bytes, and by each worker that looked for them."""
+    """It is told by each worker that found a part of its bytes."""
     chance = random.Random(3)
     epochs = [chance.sample(range(600), 600) for _ in range(3)]
     order = order_of(*(number for epoch in epochs for number in epoch), counted=300)

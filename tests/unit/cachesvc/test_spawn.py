@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,6 +102,21 @@ def test_the_service_is_a_process_of_its_own_session(config: CacheConfig) -> Non
     pid = service_pid(config.directory)
     assert pid is not None
     assert os.getsid(pid) not in {0, os.getsid(0)}
+
+
+def test_the_service_may_open_as_many_descriptors_as_there_may_be(tmp_path: Path) -> None:
+    """One for each of 4,096 clients and each range that is on its way."""
+    config = CacheConfig(tmp_path / "cache", size=64 * MIB)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[0] // 2, limits[1]))
+    try:
+        ensure_service(config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    pid = service_pid(config.directory)
+    assert pid is not None
+    assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (limits[1], limits[1])
+    assert invoke("stop", config.directory).exit_code == 0
 
 
 def test_a_second_service_fails_with_one_line(config: CacheConfig) -> None:

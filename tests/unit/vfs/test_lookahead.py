@@ -162,6 +162,21 @@ def test_packed_files_in_no_order_bring_their_pack_once_a_fifth_of_it_is_here() 
     assert len(chunks.held) == count
 
 
+def test_a_pack_that_found_no_room_among_the_plans_is_asked_for_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    far_apart = range(5, COUNT, 40)
+
+    def numbers() -> Iterator[int]:
+        monkeypatch.setattr(module, "PLANS_QUEUED", 0)
+        yield from far_apart
+        monkeypatch.undo()
+        yield COUNT // 2
+
+    chunks = trio.run(lambda: play(110_000, numbers(), packed=True))
+    assert len(chunks.held) == -(-COUNT * 110_000 // MIB)
+
+
 def test_who_reads_far_behind_another_is_no_straggler_of_that_one() -> None:
     chunks = trio.run(lambda: play(110_000, [350, *range(300, 303)]))
     assert [want.ref.key for want in chunks.asked()] == [
