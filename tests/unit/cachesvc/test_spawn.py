@@ -115,8 +115,10 @@ def test_the_service_may_open_as_many_descriptors_as_there_may_be(tmp_path: Path
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     pid = service_pid(config.directory)
     assert pid is not None
-    assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (limits[1], limits[1])
-    assert invoke("stop", config.directory).exit_code == 0
+    try:
+        assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (limits[1], limits[1])
+    finally:
+        assert invoke("stop", config.directory).exit_code == 0
 
 
 def test_a_second_service_fails_with_one_line(config: CacheConfig) -> None:
