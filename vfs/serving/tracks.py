@@ -25,8 +25,8 @@ TABLE_SIZE: Final = FILES * SLOT.size + TURN.size
 LATELY: Final = 256
 """So many reads are remembered. A small dataset read at random is soon so full of tracks that what
 is beside them is fetched too, rightly if there is room: 480 files of 323 KB keep an accelerator
-busy 89 to 97 % of the time, with 96 here 59. Where there is none, 1.41 of 600 files are fetched for each
-read through a cache for half of them; 0.97 with 96."""
+busy 89 to 97 % of the time, with 96 here 59. Where there is none, 1.41 of 600 files are fetched for
+each read through a cache for half of them; 0.97 with 96."""
 TURN_OF_A_HIT: Final = 1 / 16
 """What somebody reads at once from the node's cache should not hide who has to wait."""
 NEAR: Final = 8
