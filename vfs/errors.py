@@ -19,6 +19,7 @@ HeadraceError
     │   └── SourceNamesError        strictly asked for, it holds what a snapshot cannot show
     ├── ScratchError                the temporary directory does not take what publishing writes
     ├── MountError                  mounting, unmounting or serving a mount did not work
+    │   └── MountBusyError          somebody is inside
     ├── StaleInodeError             an inode number of a snapshot that this mount does not have
     ├── WrongKindError              the request does not fit a file, directory or symlink
     └── MissingAttributeError       no such extended attribute
@@ -99,6 +100,10 @@ class ScratchError(VfsError):
 
 class MountError(VfsError):
     """Mounting, unmounting or serving a mount did not work."""
+
+
+class MountBusyError(MountError):
+    """Somebody has a file or directory of the mount open."""
 
 
 class StaleInodeError(VfsError):

@@ -13,6 +13,7 @@ import pytest
 from tests.fuse.gallery import Gallery
 from tests.node import HEADRACE, Node, wait_until
 from tests.seaweed import SeaweedServer
+from vfs.mounting.mount import unmount
 from vfs.mounting.mountinfo import mounted_at
 from vfs.mounting.process import is_alive
 
@@ -172,6 +173,20 @@ def test_unmounting_what_is_in_use(node: Node, published: Path) -> None:
         assert "in use" in message
         assert "--lazy" in message
         assert file.read() == b"content"
+
+
+def test_unmounting_waits_for_who_only_looks(
+    node: Node, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`umount` refuses what somebody uses, but waits a second for who only looks at it, as `df`
+    does.
+    """
+    mount = node.mount(published)
+    with (mount / "file").open("rb") as file:
+        monkeypatch.setattr("vfs.mounting.mount.time.sleep", lambda _: file.close())
+        unmount(mount)
+        assert file.closed
+    assert not os.path.ismount(mount)
 
 
 @pytest.mark.parametrize(

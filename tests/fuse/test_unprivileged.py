@@ -42,6 +42,8 @@ for worker in $("$HEADRACE" list --json | grep -A1 '"workers"' | grep -o '[0-9]*
 done
 cat source/closed/file | cmp - mnt/closed/file
 ls -l mnt
+if "$HEADRACE" umount mnt 5< mnt/file 2> refusal; then exit 5; fi
+grep "is in use" refusal
 "$HEADRACE" umount mnt
 test -z "$(ls -A mnt)"
 if "$HEADRACE" umount mnt; then exit 3; fi

@@ -8,17 +8,21 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vfs.errors import MountError
+from vfs.errors import MountBusyError, MountError
 from vfs.mounting.mountinfo import FILESYSTEM_TYPE, MountInfo, mounted_at
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 FUSERMOUNT_SECONDS = 20
+LOOK_SECONDS = 1.0
+"""For so long statfs(2) of somebody else, or of a doctor, may keep a mount that no one is in."""
+LOOK_POLL_SECONDS = 0.01
 DEFAULT_READ_AHEAD_KIB = 4096
 SUBTYPE = FILESYSTEM_TYPE.removeprefix("fuse.")
 
@@ -119,24 +123,47 @@ def _mount_with_helper(mountpoint: Path, options: MountOptions) -> int:
 
 
 def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
-    """Take the topmost mount off *mountpoint*. Raises MountError when it is busy or absent."""
-    if os.geteuid() != 0:
-        _fusermount(["-u", *(["-z"] if lazy else []), "--", str(mountpoint)], mountpoint)
-        return
+    """Take the topmost mount off *mountpoint*; who only looks at it, as `df` does, is waited for.
+
+    Raises MountBusyError when somebody stays inside, MountError when it cannot be taken off.
+    """
+    take_off = _unmount_as_root if os.geteuid() == 0 else _unmount_with_helper
+    deadline = time.monotonic() + LOOK_SECONDS
+    while True:
+        try:
+            return take_off(mountpoint, lazy=lazy)
+        except MountBusyError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(LOOK_POLL_SECONDS)
+
+
+def _unmount_as_root(mountpoint: Path, *, lazy: bool) -> None:
     flags = UMOUNT_NOFOLLOW | (MNT_DETACH if lazy else 0)
-    if _libc.umount2(os.fsencode(mountpoint), flags) != 0:
-        raise MountError(_unmount_problem(mountpoint, ctypes.get_errno()))
-
-
-def _unmount_problem(mountpoint: Path, code: int) -> str:
+    if _libc.umount2(os.fsencode(mountpoint), flags) == 0:
+        return
+    code = ctypes.get_errno()
     if code == errno.EBUSY:
-        return (
-            f"{mountpoint} is in use; leave its directories and close its files "
-            f"(see 'fuser -vm {mountpoint}'), or use --lazy"
-        )
+        raise _busy(mountpoint)
     if code == errno.EINVAL:
-        return f"nothing is mounted at {mountpoint}"
-    return f"cannot unmount {mountpoint}: {os.strerror(code)}"
+        raise MountError(f"nothing is mounted at {mountpoint}")
+    raise MountError(f"cannot unmount {mountpoint}: {os.strerror(code)}")
+
+
+def _unmount_with_helper(mountpoint: Path, *, lazy: bool) -> None:
+    try:
+        _fusermount(["-u", *(["-z"] if lazy else []), "--", str(mountpoint)], mountpoint)
+    except MountError as error:
+        if str(error).endswith(os.strerror(errno.EBUSY)):
+            raise _busy(mountpoint) from error
+        raise
+
+
+def _busy(mountpoint: Path) -> MountBusyError:
+    return MountBusyError(
+        f"{mountpoint} is in use; leave its directories and close its files "
+        f"(see 'fuser -vm {mountpoint}'), or use --lazy"
+    )
 
 
 def _fusermount(
