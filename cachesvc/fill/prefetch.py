@@ -45,7 +45,8 @@ class PrefetchQueue:
         self._metrics = metrics
         self._queue: deque[Wanted] = deque()
         self._chunk_count = 0
-        self._work = anyio.Event()
+        self._queued = anyio.Semaphore(0, fast_acquire=True)
+        """Counts the queue, and wakes one worker for each request: an event would wake them all."""
 
     def add(self, wanted: Wanted) -> None:
         """Queue chunks, as many as there is room for."""
@@ -55,7 +56,7 @@ class PrefetchQueue:
         if taken:
             self._queue.append(replace(wanted, indices=taken))
             self._chunk_count += len(taken)
-            self._work.set()
+            self._queued.release()
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -66,9 +67,7 @@ class PrefetchQueue:
     async def _work_off(self) -> None:
         """Fill one request after the other."""
         while True:
-            while not self._queue:
-                self._work = anyio.Event() if self._work.is_set() else self._work
-                await self._work.wait()
+            await self._queued.acquire()
             wanted = self._queue.popleft()
             self._chunk_count -= len(wanted.indices)
             lacking = self._lacking(wanted)

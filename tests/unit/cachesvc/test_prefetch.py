@@ -45,3 +45,31 @@ def test_what_is_on_its_way_takes_no_place_of_what_is_not() -> None:
 
 def test_what_is_here_is_not_fetched_again() -> None:
     assert fetched([[0, 1]], held=[0]) == [(1000, 2000)]
+
+
+class Wakes(trio.abc.Instrument):
+    """Counts how often tasks are to go on."""
+
+    count = 0
+
+    def task_scheduled(self, _task: trio.lowlevel.Task) -> None:
+        self.count += 1
+
+
+def test_who_has_nothing_to_do_is_not_woken() -> None:
+    async def play() -> int:
+        async with harness() as h, trio.open_nursery() as nursery:
+            source = GatedSource(h.store)
+            queue = PrefetchQueue(h.cache, set[bytes]().__contains__, h.metrics, REPEATS)
+            nursery.start_soon(queue.run)
+            await trio.testing.wait_all_tasks_blocked()
+            wakes = Wakes()
+            trio.lowlevel.add_instrument(wakes)
+            queue.add(h.wanted([0], source))
+            await trio.testing.wait_all_tasks_blocked()
+            trio.lowlevel.remove_instrument(wakes)
+            assert sorted(source.calls) == [(0, 1000)]
+            nursery.cancel_scope.cancel()
+        return wakes.count
+
+    assert trio.run(play) < REPEATS
