@@ -76,6 +76,7 @@ CODE_BY_MOUNTER_ERROR = {
     "CacheServiceError": StatusCode.UNAVAILABLE,
     "CacheUnusableError": StatusCode.UNAVAILABLE,
     "MountError": StatusCode.UNAVAILABLE,
+    "MountBusyError": StatusCode.UNAVAILABLE,
     "ProtocolError": StatusCode.UNAVAILABLE,
     "RefConflictError": StatusCode.UNAVAILABLE,
     "ScratchError": StatusCode.UNAVAILABLE,

@@ -19,7 +19,7 @@ HeadraceError
     │   └── SourceNamesError        strictly asked for, it holds what a snapshot cannot show
     ├── ScratchError                the temporary directory does not take what publishing writes
     ├── MountError                  mounting, unmounting or serving a mount did not work
-    │   └── MountBusyError          somebody is inside
+    │   └── MountBusyError          somebody uses it
     ├── StaleInodeError             an inode number of a snapshot that this mount does not have
     ├── WrongKindError              the request does not fit a file, directory or symlink
     └── MissingAttributeError       no such extended attribute
@@ -103,7 +103,7 @@ class MountError(VfsError):
 
 
 class MountBusyError(MountError):
-    """Somebody has a file or directory of the mount open."""
+    """Somebody uses the mount: an open file, a working directory, a mount inside it."""
 
 
 class StaleInodeError(VfsError):

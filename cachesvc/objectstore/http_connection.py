@@ -1,9 +1,7 @@
 """One connection to an HTTP server, on any loop: a request at a time, bodies into a given place.
 
 No client library reads into memory of ours, and each has a task or a thread between the socket and
-whoever waits. Here only long bodies have a thread, which costs less than to be told of each piece:
-240 MiB in order, cold, came at 372 MB/s and not 336, for 2,030 us of CPU a MB of all servers and
-not 2,240 (medians of 16 by turns, two cores; the queue of `prefetch` changed as well).
+whoever waits. Here only long bodies have a thread (`longbody.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ import os
 import select
 import socket
 import ssl
-import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,18 +17,14 @@ from functools import partial
 from typing import TypeVar
 
 import anyio
-from anyio import from_thread, to_thread
 
 from cachesvc.objectstore.http_head import END, BadAnswerError, Head
+from cachesvc.objectstore.longbody import LONG_SIZE, receive_by_thread
 
 CONNECT_SECONDS = 10.0
 """For each of a server's addresses."""
 HEAD_LIMIT = 64 << 10
 _RECEIVE_SIZE = 16 << 10
-THREAD_SIZE = 1 << 20
-"""So many bytes and more are waited for by a thread, which the kernel wakes when they are there."""
-CANCEL_SECONDS = 0.25
-"""For so long such a thread may outlast the wish for its bytes, where none come."""
 
 T = TypeVar("T")
 
@@ -51,7 +44,6 @@ class Connection:
     def __init__(self, sock: socket.socket) -> None:
         """Take over *sock*, which does not block."""
         self._socket = sock
-        self._threads = anyio.CapacityLimiter(1)
         self._left = b""
         """What came of a body together with its head."""
 
@@ -75,17 +67,17 @@ class Connection:
 
     async def receive_into(self, view: memoryview) -> None:
         """Fill *view* with the next bytes of the body."""
+        is_long = len(view) >= LONG_SIZE and not isinstance(self._socket, ssl.SSLSocket)
         taken = min(len(self._left), len(view))
         view[:taken], self._left = self._left[:taken], self._left[taken:]
         view = view[taken:]
-        if len(view) >= THREAD_SIZE and not isinstance(self._socket, ssl.SSLSocket):
-            await to_thread.run_sync(self._fill, view, limiter=self._threads)
-            return
+        if is_long:
+            view = await receive_by_thread(self._socket, view)
         while view:
             receive = partial(self._socket.recv_into, view)
             size = await _patient(self._socket, receive, anyio.wait_readable)
             if not size:
-                raise _cut()
+                raise ConnectionResetError("the connection ended within an answer")
             view = view[size:]
 
     async def receive_some(self, limit: int) -> bytes:
@@ -99,18 +91,6 @@ class Connection:
     def close(self) -> None:
         """Hang up."""
         self._socket.close()
-
-    def _fill(self, view: memoryview) -> None:
-        """Fill *view*, in a thread that ends soon after whoever waits for it was cancelled."""
-        self._socket.setblocking(True)
-        while view:
-            from_thread.check_cancelled()
-            with suppress(BlockingIOError):  # nothing came for CANCEL_SECONDS
-                size = self._socket.recv_into(view, 0, socket.MSG_WAITALL)
-                if not size:
-                    raise _cut()
-                view = view[size:]
-        self._socket.setblocking(False)
 
     async def _head(self) -> Head:
         text, self._left = self._left, b""
@@ -145,7 +125,6 @@ async def _connected(
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(CANCEL_SECONDS))
         with suppress(BlockingIOError):
             sock.connect(address)
         await anyio.wait_writable(sock)
@@ -161,16 +140,6 @@ async def _connected(
         sock.close()
         raise
     return sock
-
-
-def _timeval(seconds: float) -> bytes:
-    """Return *seconds* as the kernel takes them, see socket(7)."""
-    whole, part = divmod(round(seconds * 1e6), 1_000_000)
-    return struct.pack("@ll", whole, part)
-
-
-def _cut() -> ConnectionResetError:
-    return ConnectionResetError("the connection ended within an answer")
 
 
 async def _patient(

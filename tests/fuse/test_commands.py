@@ -6,7 +6,10 @@ import json
 import os
 import signal
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -175,6 +178,12 @@ def test_unmounting_what_is_in_use(node: Node, published: Path) -> None:
         assert file.read() == b"content"
 
 
+def meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Let *act* happen as `unmount` waits to try again."""
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: act())
+    monkeypatch.setattr("vfs.mounting.mount.time", clock)
+
+
 def test_unmounting_waits_for_who_only_looks(
     node: Node, published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,10 +192,27 @@ def test_unmounting_waits_for_who_only_looks(
     """
     mount = node.mount(published)
     with (mount / "file").open("rb") as file:
-        monkeypatch.setattr("vfs.mounting.mount.time.sleep", lambda _: file.close())
+        meanwhile(monkeypatch, file.close)
         unmount(mount)
         assert file.closed
     assert not os.path.ismount(mount)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a tmpfs")
+def test_unmounting_never_takes_what_was_below(
+    node: Node, published: Path, mountpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two who unmount at once, one goes without; a file system below the mount stays."""
+    subprocess.run(["mount", "-t", "tmpfs", "none", mountpoint], check=True)
+    try:
+        below = mounted_at(mountpoint)
+        node.run("mount", published, mountpoint)
+        with (mountpoint / "file").open("rb"):
+            meanwhile(monkeypatch, lambda: node.run("umount", "--lazy", mountpoint))
+            unmount(mountpoint)
+        assert mounted_at(mountpoint) == below
+    finally:
+        subprocess.run(["umount", mountpoint], check=True)
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 FUSERMOUNT_SECONDS = 20
-LOOK_SECONDS = 1.0
-"""For so long statfs(2) of somebody else, or of a doctor, may keep a mount that no one is in."""
-LOOK_POLL_SECONDS = 0.01
+BUSY_SECONDS = 1.0
+"""For so long a mount that nobody stays in may be busy: by statfs(2) of `df` or a doctor."""
+BUSY_POLL_SECONDS = 0.05
 DEFAULT_READ_AHEAD_KIB = 4096
 SUBTYPE = FILESYSTEM_TYPE.removeprefix("fuse.")
 
@@ -128,14 +128,19 @@ def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
     Raises MountBusyError when somebody stays inside, MountError when it cannot be taken off.
     """
     take_off = _unmount_as_root if os.geteuid() == 0 else _unmount_with_helper
-    deadline = time.monotonic() + LOOK_SECONDS
+    topmost = mounted_at(mountpoint)
+    deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
-            return take_off(mountpoint, lazy=lazy)
+            take_off(mountpoint, lazy=lazy)
         except MountBusyError:
             if time.monotonic() >= deadline:
                 raise
-        time.sleep(LOOK_POLL_SECONDS)
+        else:
+            return
+        time.sleep(BUSY_POLL_SECONDS)
+        if mounted_at(mountpoint) != topmost:
+            return  # somebody else took it off; what is there now is not ours to take
 
 
 def _unmount_as_root(mountpoint: Path, *, lazy: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -11,14 +10,7 @@ from contextlib import contextmanager
 import anyio
 import pytest
 
-from cachesvc.objectstore.http_connection import (
-    CANCEL_SECONDS,
-    HEAD_LIMIT,
-    THREAD_SIZE,
-    Connection,
-    Server,
-    connect,
-)
+from cachesvc.objectstore.http_connection import HEAD_LIMIT, Connection, Server, connect
 from cachesvc.objectstore.http_head import BadAnswerError, Head
 
 WAIT_SECONDS = 10.0
@@ -94,48 +86,6 @@ def test_an_answer_that_is_cut_is_an_error(answer: bytes) -> None:
             await read_answer(connection)
 
     play([answer], scenario)
-
-
-LONG_BODY = bytes(range(256)) * (2 * THREAD_SIZE // 256)
-"""A thread receives it."""
-LONG_HEAD = b"HTTP/1.1 206 Partial\r\ncontent-length: %d\r\n\r\n" % len(LONG_BODY)
-
-
-@pytest.mark.parametrize("sent_with_head", [0, 1000])
-def test_a_long_body_comes_whole_and_leaves_the_connection_as_it_was(sent_with_head: int) -> None:
-    async def scenario(connection: Connection) -> None:
-        await connection.ask(REQUEST)
-        body = bytearray(len(LONG_BODY))
-        await connection.receive_into(memoryview(body))
-        assert body == LONG_BODY
-        assert not os.get_blocking(connection._socket.fileno())
-
-    begin, rest = LONG_BODY[:sent_with_head], LONG_BODY[sent_with_head:]
-    play([LONG_HEAD + begin, rest[:100_000], rest[100_000:]], scenario)
-
-
-def test_a_long_body_that_is_cut_is_an_error() -> None:
-    async def scenario(connection: Connection) -> None:
-        await connection.ask(REQUEST)
-        with pytest.raises(ConnectionResetError):
-            await connection.receive_into(memoryview(bytearray(len(LONG_BODY))))
-
-    play([LONG_HEAD, LONG_BODY[:-1]], scenario)
-
-
-def test_who_waits_for_a_long_body_can_be_cancelled() -> None:
-    before = threading.active_count()
-
-    async def run() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as silent, anyio.fail_after(WAIT_SECONDS):
-            connection = await connect(Server("127.0.0.1", silent.getsockname()[1], None))
-            with anyio.move_on_after(CANCEL_SECONDS / 10) as scope:
-                await connection.receive_into(memoryview(bytearray(len(LONG_BODY))))
-            assert scope.cancelled_caught
-            connection.close()
-
-    anyio.run(run)
-    assert threading.active_count() == before, "the thread is left"
 
 
 def test_a_head_without_an_end_is_refused() -> None:

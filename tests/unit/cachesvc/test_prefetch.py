@@ -10,6 +10,7 @@ import trio.testing
 from cachesvc.fill.prefetch import PrefetchQueue
 from tests.unit.cachesvc.test_cache import GatedSource, harness
 
+WORKERS = 24
 REPEATS = 100
 """More than there are workers."""
 
@@ -24,7 +25,7 @@ def fetched(
             await h.fill(held)
             source = GatedSource(h.store)
             chunks = {h.ref.chunk_id(index) for index in announced}
-            queue = PrefetchQueue(h.cache, chunks.__contains__, h.metrics, 24)
+            queue = PrefetchQueue(h.cache, chunks.__contains__, h.metrics, WORKERS)
             nursery.start_soon(queue.run)
             for indices in asked:
                 queue.add(h.wanted(indices, source))
@@ -60,7 +61,7 @@ def test_who_has_nothing_to_do_is_not_woken() -> None:
     async def play() -> int:
         async with harness() as h, trio.open_nursery() as nursery:
             source = GatedSource(h.store)
-            queue = PrefetchQueue(h.cache, set[bytes]().__contains__, h.metrics, REPEATS)
+            queue = PrefetchQueue(h.cache, set[bytes]().__contains__, h.metrics, WORKERS)
             nursery.start_soon(queue.run)
             await trio.testing.wait_all_tasks_blocked()
             wakes = Wakes()
@@ -72,4 +73,4 @@ def test_who_has_nothing_to_do_is_not_woken() -> None:
             nursery.cancel_scope.cancel()
         return wakes.count
 
-    assert trio.run(play) < REPEATS
+    assert trio.run(play) < WORKERS
